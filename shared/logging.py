@@ -1,0 +1,106 @@
+"""JSON log lines, one object each, that never hold a secret.
+
+Every logger of the process ends here, the libraries' too. A value under a name that carries secrets is masked,
+and so is whatever looks like a token, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+
+from shared.clock import Clock, SystemClock
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that this task answers; it stands on every line logged meanwhile."""
+
+MASK = "[redacted]"
+SECRET_NAMES = re.compile(
+    r"(?i)(password|passphrase|secret|token|authorization|cookie|credential|assertion|private|master_key|dpop|api_?key)"
+)
+"""A member so named is masked. `token_id` and the like, which identify and do not authorize, are let through."""
+HARMLESS_NAMES = frozenset({"token_id", "token_type", "master_key_id", "cached_tokens"})
+JWT_LIKE = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
+CREDENTIALS_LIKE = re.compile(r"(?i)\b(bearer|jwt|basic|dpop)\s+[A-Za-z0-9._~+/=-]{8,}")
+OPAQUE_TOKEN_LIKE = re.compile(r"\bsignet_[a-z]+_[A-Za-z0-9_-]{8,}")
+URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+
+
+def configure_logging(service: str, *, level: str = "info", clock: Clock | None = None) -> None:
+    """Send every log line of this process to standard error as JSON, marked with the `service` it is from."""
+    shared = [
+        structlog.stdlib.add_log_level,
+        _Origin(service, clock or SystemClock()),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *shared,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
+    logging.captureWarnings(True)
+
+
+class _Origin:
+    """Stamps a line with the time, the service and the request."""
+
+    def __init__(self, service: str, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service"] = self._service
+        event["time"] = round(self._clock.now(), 3)
+        current = request_id.get()
+        if current is not None:
+            event["request_id"] = current
+        return event
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask secrets in one log event, to any depth (a structlog processor)."""
+    for name, value in event.items():
+        event[name] = _redacted(name, value)
+    return event
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if value is not None and name not in HARMLESS_NAMES and SECRET_NAMES.search(name):
+        return MASK
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, bytes):
+        return redact_text(value.decode("utf-8", "replace"))
+    if isinstance(value, Mapping):
+        return {str(inner): _redacted(str(inner), item) for inner, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_redacted("", item) for item in value]
+    return value
+
+
+def redact_text(text: str) -> str:
+    """Mask what looks like a credential inside running text."""
+    text = CREDENTIALS_LIKE.sub(rf"\1 {MASK}", text)
+    text = JWT_LIKE.sub(MASK, text)
+    text = OPAQUE_TOKEN_LIKE.sub(MASK, text)
+    return URL_PASSWORD.sub(rf"\1{MASK}@", text)

@@ -1,0 +1,145 @@
+"""Run one service in the foreground: listen, say so in one line, stop gracefully.
+
+SIGTERM and SIGINT close the listening socket first, let requests in flight finish, then close the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
+from shared.errors import InvalidRequest
+from shared.web import SECURITY_HEADERS, error_response, new_request_id
+
+log = structlog.get_logger(__name__)
+
+GRACE_SECONDS = 10.0
+"""How long requests in flight may take once a stop was asked for; containers wait 15 before they kill."""
+KEEP_ALIVE_SECONDS = 75.0
+FIRST_REQUEST_SECONDS = 10.0
+"""A connection that has not sent one whole request head by then is closed."""
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One app and where it listens."""
+
+    app: web.Application
+    host: str
+    port: int
+
+
+class PortInUse(Exception):
+    """Another program has the address; the text names it."""
+
+
+def run(start: Callable[[], Awaitable[list[Listener]]], *, ready_line: Callable[[], str]) -> int:
+    """Serve what `start` returns until a signal comes; return the exit code. uvloop runs it where it is there."""
+    if HttpRequestParser is HttpRequestParserPy:
+        # The pure-Python parser has request-smuggling flaws of its own (CVE-2026-34525 and its kin).
+        print("cannot start: aiohttp's C extension is missing, its fallback parser is not safe", file=sys.stderr)
+        return 1
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(start, ready_line))
+    except PortInUse as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not there on every platform; asyncio's own loop serves as well, slower
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(start: Callable[[], Awaitable[list[Listener]]], ready_line: Callable[[], str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    runners: list[web.AppRunner] = []
+    try:
+        for listener in await start():
+            runner = ServiceRunner(listener.app)
+            runners.append(runner)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, listener.host, listener.port, backlog=BACKLOG).start()
+            except OSError as error:
+                where = f"{listener.host}:{listener.port}"
+                raise PortInUse(f"cannot listen on {where} ({error.strerror or 'no such address'})") from error
+        print(ready_line(), flush=True)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+class ServiceRunner(web.AppRunner):
+    """An AppRunner whose connections speak our form of error also where no request could be read."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            shutdown_timeout=GRACE_SECONDS,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            auto_decompress=False,
+        )
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return _Server(
+            server.request_handler,  # type: ignore[arg-type]
+            request_factory=server.request_factory,  # type: ignore[arg-type]
+            **server._kwargs,
+        )
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ("_first_request_timer",)
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._first_request_timer = self._loop.call_later(FIRST_REQUEST_SECONDS, self._close_when_silent)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._first_request_timer.cancel()
+        super().connection_lost(exc)
+
+    def _close_when_silent(self) -> None:
+        if self._request_count == 0 and self._current_request is None:
+            self.force_close()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What could not be parsed as a request is answered as any other refusal, and said quietly."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        log.info("malformed_request", remote=request.remote, cause=type(exc).__name__)
+        response = error_response(InvalidRequest("The request is not well-formed HTTP."))
+        response.set_status(status)
+        response.headers["X-Request-ID"] = new_request_id()
+        response.headers.update(SECURITY_HEADERS)
+        response.force_close()
+        return response

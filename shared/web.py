@@ -1,0 +1,285 @@
+"""The HTTP ground of both services: one middleware, one form of error, strict JSON in, health routes.
+
+Endpoints are small frozen objects that hand over their `routes()`; `create_app` mounts them. What a request may
+cost is bounded here: body size, time to arrive, nesting, decompression (none is done).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+from aiohttp import web
+
+from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
+from shared.logging import request_id
+from shared.metrics import RequestFigures
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MAX_BODY_BYTES = 65_536
+"""The largest body any endpoint takes; each may take less."""
+MAX_JSON_BYTES = 16_384
+MAX_JSON_DEPTH = 32
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
+PRESENTED_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+NO_STORE = {"Cache-Control": "no-store"}
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Server": "signet",
+}
+STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large", 417: "expectation_failed"}
+STATUS_TEXTS = {
+    404: "There is nothing at this address.",
+    405: "This address does not take this method.",
+    413: "The body is too large.",
+    417: "This expectation cannot be met.",
+}
+
+
+class Endpoint(Protocol):
+    """What an app mounts: an object that knows its own routes."""
+
+    def routes(self) -> Iterable[web.RouteDef]: ...
+
+
+class Readiness(Protocol):
+    """One condition of being able to serve; `report` is (whether it holds, a few figures to show)."""
+
+    name: str
+
+    async def report(self) -> tuple[bool, Mapping[str, object]]: ...
+
+
+def create_app(
+    endpoints: Iterable[Endpoint],
+    *,
+    figures: RequestFigures,
+    middlewares: Sequence[Any] = (),
+    access_log: bool = False,
+) -> web.Application:
+    """An application with our middleware around `middlewares`, serving `endpoints`."""
+    app = web.Application(
+        middlewares=[_answer_middleware(figures, access_log), *middlewares], client_max_size=MAX_BODY_BYTES
+    )
+    for endpoint in endpoints:
+        app.add_routes(endpoint.routes())
+    return app
+
+
+def json_response(
+    body: object, *, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = "application/json"
+) -> web.Response:
+    """`body` as compact UTF-8 JSON."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return web.Response(body=text.encode(), status=status, headers=headers, content_type=content_type)
+
+
+def error_response(error: ServiceError) -> web.Response:
+    """The one rendering of a refusal (RFC 6749 section 5.2); never to be stored by a cache."""
+    response = json_response(
+        {"error": error.code, "error_description": error.description}, status=error.status, headers=NO_STORE
+    )
+    for name, value in error.headers.items():
+        # `add` for challenges: more than one WWW-Authenticate field may stand in an answer.
+        if name == "WWW-Authenticate":
+            response.headers.add(name, value)
+        else:
+            response.headers[name] = value
+    return response
+
+
+_PROCESS = secrets.token_hex(6)
+_COUNTER = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """Random for the process and counted within it: unique, and much cheaper than a UUID for each request."""
+    return f"{_PROCESS}{next(_COUNTER):08x}"
+
+
+def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
+    """One layer for all that every answer needs: request id, errors as JSON, headers, figures."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        presented = request.headers.get("X-Request-ID")
+        if presented is None or not PRESENTED_REQUEST_ID.fullmatch(presented):
+            presented = new_request_id()
+        request_id.set(presented)
+        started = figures.start()
+        try:
+            response = await handler(request)
+        except ServiceError as error:
+            response = error_response(error)
+        except web.HTTPException as error:
+            response = _http_error(error)
+        except asyncio.CancelledError:
+            figures.finish(request, 499, started)
+            raise
+        except Exception:
+            log.exception("request_failed", method=request.method, route=figures.route_of(request))
+            response = error_response(_ServerError())
+        headers = response.headers
+        if not response.prepared:
+            headers["X-Request-ID"] = presented
+            headers.update(SECURITY_HEADERS)
+        seconds = figures.finish(request, response.status, started)
+        if access_log or response.status >= 500:
+            log.info(
+                "request",
+                method=request.method,
+                route=figures.route_of(request),
+                status=response.status,
+                milliseconds=round(seconds * 1000, 2),
+                remote=request.remote,
+            )
+        return response
+
+    return answer
+
+
+class _ServerError(ServiceError):
+    status = 500
+    code = "server_error"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong here; the log knows more under this request id.")
+
+
+def _http_error(error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals (404, 405, 413, ...) in our form; redirects are not errors and are passed on."""
+    if error.status < 400:
+        raise error
+    body = {
+        "error": STATUS_CODES.get(error.status, "invalid_request"),
+        "error_description": STATUS_TEXTS.get(error.status, "The request cannot be answered as it stands."),
+    }
+    headers = dict(NO_STORE)
+    if "Allow" in error.headers:
+        headers["Allow"] = error.headers["Allow"]
+    return json_response(body, status=error.status, headers=headers)
+
+
+async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
+    """The body, whole; 413 when it is larger than `max_bytes`, 400 when it does not arrive in time.
+
+    A compressed body is refused: nothing here needs one, and inflating is how a small body becomes a large one.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("A compressed body is not accepted.", headers={"Accept-Encoding": "identity"})
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise ContentTooLarge(f"The body may have at most {max_bytes} bytes.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise ContentTooLarge(f"The body may have at most {max_bytes} bytes.")
+    except TimeoutError:
+        raise InvalidRequest("The body took too long to arrive.", headers={"Connection": "close"}) from None
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise InvalidRequest("The body did not arrive whole.", headers={"Connection": "close"}) from error
+    return bytes(body)
+
+
+async def read_json_object(request: web.Request, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
+    """The body as a JSON object; 415 for another media type, 400 for what is not strict JSON."""
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+        raise UnsupportedMediaType("The body must be application/json.")
+    try:
+        value = strict_json_loads(await read_body(request, max_bytes=max_bytes))
+    except ValueError:
+        raise InvalidRequest("The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return value
+
+
+def strict_json_loads(data: bytes) -> Any:
+    """Read JSON as RFC 8259 and RFC 7493 (I-JSON) want it; raise ValueError.
+
+    Refused beside syntax errors: bytes that are not UTF-8, a byte order mark, duplicate members, NaN and
+    Infinity, numbers beyond a double, lone surrogates, nesting beyond MAX_JSON_DEPTH.
+    """
+    text = data.decode("utf-8")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite_float
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    _check_depth_and_text(value)
+    return value
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("number out of range")
+    return number
+
+
+def _check_depth_and_text(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                item.encode("utf-8")  # UnicodeEncodeError, a ValueError, for a lone surrogate
+            elif isinstance(item, dict):
+                below.extend(item.keys())
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise ValueError("nested too deeply")
+
+
+class Health:
+    """`GET /livez`: the process answers. `GET /readyz`: it can serve, condition by condition."""
+
+    def __init__(self, conditions: Sequence[Readiness]) -> None:
+        self._conditions = conditions
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        return [web.get("/livez", self.live), web.get("/readyz", self.ready)]
+
+    async def live(self, _request: web.Request) -> web.Response:
+        return json_response({"status": "alive"}, headers=NO_STORE)
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        reports = [(condition.name, await condition.report()) for condition in self._conditions]
+        ready = all(holds for _, (holds, _figures) in reports)
+        body = {
+            "status": "ready" if ready else "not_ready",
+            "checks": {name: {"ok": holds, **figures} for name, (holds, figures) in reports},
+        }
+        headers = NO_STORE if ready else {**NO_STORE, "Retry-After": "1"}
+        return json_response(body, status=200 if ready else 503, headers=headers)
