@@ -163,7 +163,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 def _postgresql_engine(url: URL) -> Engine:
     options: dict[str, Any] = {
         "connect_timeout": POSTGRESQL_CONNECT_SECONDS,
-        "options": f"-c statement_timeout={POSTGRESQL_STATEMENT_MILLISECONDS} -c lock_timeout={POSTGRESQL_STATEMENT_MILLISECONDS}"
+        "options": f"-c statement_timeout={POSTGRESQL_STATEMENT_MILLISECONDS}"
+        f" -c lock_timeout={POSTGRESQL_STATEMENT_MILLISECONDS}"
         " -c idle_in_transaction_session_timeout=30000 -c timezone=UTC",
     }
     return create_engine(

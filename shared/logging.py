@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from shared.clock import Clock, SystemClock
 
@@ -34,7 +35,7 @@ URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 
 def configure_logging(service: str, *, level: str = "info", clock: Clock | None = None) -> None:
     """Send every log line of this process to standard error as JSON, marked with the `service` it is from."""
-    shared = [
+    shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         _Origin(service, clock or SystemClock()),
         structlog.processors.format_exc_info,

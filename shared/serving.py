@@ -70,7 +70,7 @@ async def _serve(start: Callable[[], Awaitable[list[Listener]]], ready_line: Cal
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    runners: list[web.AppRunner] = []
+    runners: list[ServiceRunner] = []
     try:
         for listener in await start():
             runner = ServiceRunner(listener.app)
@@ -104,8 +104,8 @@ class ServiceRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _Server(
-            server.request_handler,  # type: ignore[arg-type]
-            request_factory=server.request_factory,  # type: ignore[arg-type]
+            server.request_handler,
+            request_factory=server.request_factory,
             **server._kwargs,
         )
 
@@ -131,7 +131,11 @@ class _Connection(web.RequestHandler):
             self.force_close()
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
     ) -> web.StreamResponse:
         """What could not be parsed as a request is answered as any other refusal, and said quietly."""
         if status >= 500:

@@ -12,10 +12,11 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
 from shared.logging import request_id
@@ -23,6 +24,7 @@ from shared.metrics import RequestFigures
 
 log = structlog.get_logger(__name__)
 
+M = TypeVar("M", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY_BYTES = 65_536
@@ -40,7 +42,12 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Server": "signet",
 }
-STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large", 417: "expectation_failed"}
+STATUS_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "content_too_large",
+    417: "expectation_failed",
+}
 STATUS_TEXTS = {
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
@@ -80,7 +87,11 @@ def create_app(
 
 
 def json_response(
-    body: object, *, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = "application/json"
+    body: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    content_type: str = "application/json",
 ) -> web.Response:
     """`body` as compact UTF-8 JSON."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
@@ -207,6 +218,22 @@ async def read_json_object(request: web.Request, *, max_bytes: int = MAX_JSON_BY
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value
+
+
+async def read_model(request: web.Request, model: type[M], *, max_bytes: int = MAX_JSON_BYTES) -> M:
+    """The JSON body as `model`; 400 names the members that are missing, unknown or of a wrong type, no value."""
+    members = await read_json_object(request, max_bytes=max_bytes)
+    try:
+        return model.model_validate(members)
+    except ValidationError as error:
+        names = {_member_name(details["loc"]) for details in error.errors(include_input=False, include_url=False)}
+        known = sorted(name for name in names if name in model.model_fields)
+        text = f"Missing or malformed: {', '.join(known)}." if known else "There are members that do not belong here."
+        raise InvalidRequest(text) from None
+
+
+def _member_name(location: tuple[int | str, ...]) -> str:
+    return str(location[0]) if location else ""
 
 
 def strict_json_loads(data: bytes) -> Any:
