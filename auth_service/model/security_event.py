@@ -1,0 +1,72 @@
+"""What the audit trail keeps: who did what, from where, with what outcome, and when. Never a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from auth_service.model.caller import Caller
+
+
+class SecurityEventKind(StrEnum):
+    """What happened; the name is also the name of the log line."""
+
+    ACCOUNT_REGISTERED = "account_registered"
+    ACCOUNT_DISABLED = "account_disabled"
+    ACCOUNT_ENABLED = "account_enabled"
+    ACCOUNT_DELETED = "account_deleted"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    PASSWORD_CHANGED = "password_changed"
+    PASSWORD_CHANGE_REFUSED = "password_change_refused"
+    PASSWORD_REHASHED = "password_rehashed"
+    SESSION_OPENED = "session_opened"
+    SESSION_ENDED = "session_ended"
+    REFRESH_REFUSED = "refresh_refused"
+
+
+class Outcome(StrEnum):
+    """How it ended for the one who tried."""
+
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityEvent:
+    """One line of the audit trail.
+
+    `actor` is who did it: a subject, or a word such as `operator`; None when nobody was recognised. `sub` is whose
+    account it concerns. `detail` holds a few short words (a reason, a number), no free text that was sent.
+    """
+
+    at: float
+    kind: SecurityEventKind
+    outcome: Outcome
+    caller: Caller
+    actor: str | None = None
+    sub: str | None = None
+    sid: str | None = None
+    client_id: str | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class SecurityEventRecords(Protocol):
+    """The audit trail that one transaction sees; rows are added, and leave only by age."""
+
+    def append(self, event: SecurityEvent) -> None:
+        """Store `event` with the rest of this transaction; it is logged once the transaction is committed."""
+        ...
+
+    def newest(self, *, sub: str | None = None, since: float = 0.0, limit: int = 100) -> Sequence[SecurityEvent]:
+        """Events not older than `since`, of one account or of all, newest first."""
+        ...
+
+    def pseudonymise(self, sub: str) -> None:
+        """Cut what ties the events of a deleted account to it; they stay tied to each other."""
+        ...
+
+    def sweep(self, *, before: float, limit: int) -> int:
+        """Remove up to `limit` events older than `before`; return how many went."""
+        ...

@@ -1,0 +1,47 @@
+"""The port to what is stored: transactions, and what one transaction sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from auth_service.model.account import AccountRecords
+from auth_service.model.security_event import SecurityEventRecords
+from auth_service.model.session import SessionRecords
+from auth_service.model.signing_key import SigningKeyRecords
+
+T = TypeVar("T")
+
+
+class Records(Protocol):
+    """What one transaction sees; synchronous, and of no use after it ended."""
+
+    @property
+    def accounts(self) -> AccountRecords: ...
+
+    @property
+    def sessions(self) -> SessionRecords: ...
+
+    @property
+    def signing_keys(self) -> SigningKeyRecords: ...
+
+    @property
+    def security_events(self) -> SecurityEventRecords: ...
+
+
+class Storage(Protocol):
+    """Runs work in a transaction, off the event loop: one hop to a thread carries all of it.
+
+    Both raise `shared.database.DatabaseUnavailable` when storage failed, and whatever the work raised otherwise.
+    """
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        """Run `work` in a transaction that only reads, and return what it returns."""
+        ...
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        """Run `work` in one transaction: durable when this returns, undone when `work` raises.
+
+        So a refusal that must be remembered (a copied token ends its session) is returned, not raised.
+        """
+        ...
