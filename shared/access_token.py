@@ -1,0 +1,436 @@
+"""The access token, both ends in one file: the value, its encoding, its strict decoding (RFC 9068).
+
+Decoding follows one order of checks (RFC 9068 section 4, RFC 8725, RFC 7515, RFC 7519) and is done in two steps
+around the key lookup, so that only an unknown key makes anybody wait:
+
+    unverified = decoder.read(text)                       # form and header; knows no key
+    verified = decoder.verify(unverified, key, now)       # signature, then claims
+
+Parsing and claim rules are ours because a general decoder accepts what must be refused (duplicate members,
+UTF-16, numbers as strings, other token types). The algorithms are PyJWT's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, Protocol, TypeGuard
+
+from shared import base64url
+from shared.bearer import InvalidToken, TokenFault
+from shared.jwk import PublicJwk, valid_key_id
+from shared.scope import Scope
+from shared.strict_json import strict_json_loads
+from shared.token_rules import TOKEN_TYPE, Profile, TokenRules
+
+MAX_TOKEN_LENGTH: Final = 8_192
+"""Characters; just above what a header line may have at all."""
+MAX_IDENTIFIER_LENGTH: Final = 255
+"""Characters of sub, client_id, jti and the like (OpenID Connect Core section 2 for sub)."""
+MAX_NUMERIC_DATE: Final = 2**53
+"""Beyond it a JSON number is no exact integer any more (RFC 7493 section 2.2)."""
+MAX_KNOWN_HEADERS: Final = 64
+"""Header texts whose reading is remembered; a set has at most 32 keys."""
+
+PROFILE_CLAIMS: Final = ("preferred_username", "name", "email", "email_verified")
+# Each of them lets a token say how it is to be trusted or read, which is not for a token to say.
+_REFUSED_HEADER_PARAMETERS: Final = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
+# What only other kinds of token carry: ID tokens, logout tokens, security events (RFC 8725 section 3.12).
+_OTHER_KINDS_CLAIMS: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "htu", "ath"})
+
+
+class SigningKey(Protocol):
+    """A private key as the encoder sees it: what it is called, and that it signs."""
+
+    @property
+    def kid(self) -> str: ...
+
+    @property
+    def algorithm(self) -> str: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """The claims of an access token (RFC 9068 section 2.2). Times are seconds since the epoch."""
+
+    issuer: str
+    subject: str
+    audience: str | tuple[str, ...]
+    client_id: str
+    issued_at: float
+    expires_at: float
+    token_id: str
+    scope: Scope = field(default_factory=Scope)
+    session_id: str | None = None
+    auth_time: float | None = None
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    profile: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_of_client(self) -> bool:
+        """Whether a client acts for itself and no user is there (RFC 9068 section 5)."""
+        return self.subject == self.client_id
+
+
+def encode(token: AccessToken, signing_key: SigningKey) -> str:
+    """`token` signed by `signing_key`, in compact form; claims that are None or empty are left out."""
+    claims: dict[str, object] = {
+        "iss": token.issuer,
+        "sub": token.subject,
+        "aud": token.audience if isinstance(token.audience, str) else list(token.audience),
+        "client_id": token.client_id,
+        "iat": token.issued_at,
+        "exp": token.expires_at,
+        "jti": token.token_id,
+        "scope": str(token.scope) or None,
+        "sid": token.session_id,
+        "auth_time": token.auth_time,
+        "acr": token.acr,
+        "amr": list(token.amr) or None,
+    }
+    for name in PROFILE_CLAIMS:
+        claims[name] = token.profile.get(name)
+    payload = _to_json({name: value for name, value in claims.items() if value is not None})
+    signing_input = f"{_header_segment(signing_key.algorithm, signing_key.kid)}.{base64url.encode(payload)}"
+    return f"{signing_input}.{base64url.encode(signing_key.sign(signing_input.encode('ascii')))}"
+
+
+@lru_cache(maxsize=64)
+def _header_segment(algorithm: str, kid: str) -> str:
+    return base64url.encode(_to_json({"alg": algorithm, "typ": TOKEN_TYPE, "kid": kid}))
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+
+
+class VerifiedAccessToken(AccessToken):
+    """An access token that `AccessTokenDecoder.verify` found good; nothing else can make one.
+
+    `claims` are all its claims, read-only to the bottom; `kid` names the key that signed it.
+    """
+
+    __slots__ = ("claims", "kid", "not_before")
+    claims: Mapping[str, object]
+    kid: str
+    not_before: float | None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise TypeError("only the decoder makes a verified token")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a verified token is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("a verified token is immutable")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a verified token does not leave the process that verified it")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token of the right form with an acceptable header; its signature and its claims are yet unknown."""
+
+    signing_input: bytes
+    header_segment: bytes
+    unverified_payload: bytes
+    signature: bytes
+    kid: str
+    algorithm: str
+
+
+class AccessTokenDecoder:
+    """Reads the tokens of one issuer by one set of rules. Synchronous; raises InvalidToken and nothing else."""
+
+    def __init__(self, rules: TokenRules) -> None:
+        self.rules = rules
+        # Only headers of tokens that were found good get in, so nobody else can fill it.
+        self._known_headers: dict[bytes, tuple[str, str]] = {}
+        self._only_access_tokens = rules.profile.token_types == {TOKEN_TYPE}
+
+    def read(self, unverified_token: str) -> UnverifiedToken:
+        """Check form and header (RFC 7515 sections 2 to 4, RFC 8725 section 3.1 and 3.11)."""
+        segments, signing_input = _split(unverified_token)
+        try:
+            payload = base64url.decode_alphabetic(segments[1])
+            signature = base64url.decode_alphabetic(segments[2])
+            header = base64url.decode_alphabetic(segments[0])
+        except ValueError:
+            raise InvalidToken(TokenFault.ENCODING) from None
+        kid, algorithm = self._known_headers.get(segments[0]) or self._read_header(header)
+        return UnverifiedToken(signing_input, segments[0], payload, signature, kid, algorithm)
+
+    def is_plausible(self, unverified: UnverifiedToken, now: float) -> bool:
+        """Whether its claims would pass if they were signed: what may be asked before a key set is fetched again."""
+        try:
+            self._check_claims(_read_claims(unverified.unverified_payload), now)
+        except InvalidToken:
+            return False
+        return True
+
+    def verify(self, unverified: UnverifiedToken, key: PublicJwk, now: float) -> VerifiedAccessToken:
+        """Check the signature with `key`, then the claims at `now` (RFC 9068 section 4)."""
+        if key.algorithm != unverified.algorithm or key.kid != unverified.kid:
+            raise InvalidToken(TokenFault.ALGORITHM)
+        if not key.verify(unverified.signature, unverified.signing_input):
+            raise InvalidToken(TokenFault.SIGNATURE)
+        claims = _read_claims(unverified.unverified_payload)
+        scope, client_id, token_id = self._check_claims(claims, now)
+        self._remember_header(unverified)
+        return _make_verified(claims, scope, client_id, token_id, key.kid)
+
+    def decode(self, unverified_token: str, keys: Mapping[str, PublicJwk], now: float) -> VerifiedAccessToken:
+        """Both steps with a complete set of keys, by key id."""
+        unverified = self.read(unverified_token)
+        key = keys.get(unverified.kid)
+        if key is None:
+            raise InvalidToken(TokenFault.UNKNOWN_KEY)
+        return self.verify(unverified, key, now)
+
+    def check_time(self, token: VerifiedAccessToken, now: float) -> None:
+        """The checks that a token verified earlier may fail by now."""
+        rules = self.rules
+        if now >= token.expires_at + rules.leeway:
+            raise InvalidToken(TokenFault.EXPIRED)
+        if token.not_before is not None and token.not_before > now + rules.leeway:
+            raise InvalidToken(TokenFault.NOT_YET_VALID)
+        if token.issued_at > now + rules.leeway:
+            raise InvalidToken(TokenFault.ISSUED_IN_FUTURE)
+        if rules.max_age is not None and now - token.issued_at > rules.max_age:
+            raise InvalidToken(TokenFault.TOO_OLD)
+
+    def _read_header(self, encoded: bytes) -> tuple[str, str]:
+        try:
+            header = strict_json_loads(encoded)
+        except ValueError:
+            raise InvalidToken(TokenFault.HEADER) from None
+        if not isinstance(header, dict):
+            raise InvalidToken(TokenFault.HEADER)
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in self.rules.algorithms:
+            raise InvalidToken(TokenFault.ALGORITHM)
+        token_type = header.get("typ", "")
+        if not isinstance(token_type, str) or _media_type(token_type) not in self.rules.profile.token_types:
+            raise InvalidToken(TokenFault.TYPE)
+        if not _REFUSED_HEADER_PARAMETERS.isdisjoint(header):
+            raise InvalidToken(TokenFault.HEADER_PARAMETER)
+        kid = header.get("kid")
+        if not isinstance(kid, str) or not valid_key_id(kid):
+            raise InvalidToken(TokenFault.KEY_ID)
+        return kid, algorithm
+
+    def _remember_header(self, unverified: UnverifiedToken) -> None:
+        known = self._known_headers
+        if unverified.header_segment not in known:
+            if len(known) >= MAX_KNOWN_HEADERS:
+                known.clear()
+            known[unverified.header_segment] = (unverified.kid, unverified.algorithm)
+
+    def _check_claims(self, claims: dict[str, Any], now: float) -> tuple[Scope, str, str]:
+        rules, profile = self.rules, self.rules.profile
+        _check_issuer(claims, rules.issuer)
+        _check_audience(claims, rules.audience)
+        _read_identifier(claims, ("sub",), TokenFault.SUBJECT)
+        client_id = _read_identifier(claims, profile.client_id_claims, TokenFault.CLIENT)
+        token_id = ""
+        if profile.token_id_required or any(name in claims for name in profile.token_id_claims):
+            token_id = _read_identifier(claims, profile.token_id_claims, TokenFault.TOKEN_ID)
+        _check_times(claims, rules, now)
+        if not self._only_access_tokens:
+            _check_kind(claims)
+        if claims.get("cnf") is not None:
+            # No way to satisfy a confirmation is built, so a bound token cannot be used here (RFC 9449 section 7.2).
+            raise InvalidToken(TokenFault.CONFIRMATION)
+        _check_other_claims(claims)
+        return _read_scope(claims, profile), client_id, token_id
+
+
+def peek_issuer(unverified_token: str) -> str | None:
+    """The issuer a token claims to come from, to choose whose rules it is checked by; it proves nothing."""
+    segments, _ = _split(unverified_token)
+    try:
+        claims = strict_json_loads(base64url.decode_alphabetic(segments[1]))
+    except ValueError:
+        return None
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    return issuer if isinstance(issuer, str) else None
+
+
+def _split(unverified_token: str) -> tuple[list[bytes], bytes]:
+    if len(unverified_token) > MAX_TOKEN_LENGTH:
+        raise InvalidToken(TokenFault.LENGTH)
+    try:
+        encoded = unverified_token.encode("ascii")
+    except UnicodeEncodeError:
+        raise InvalidToken(TokenFault.FORMAT) from None
+    # All that is left without the alphabet are the two dots; several times faster than a regular expression.
+    if encoded.translate(None, base64url.ALPHABET) != b"..":
+        raise InvalidToken(TokenFault.FORMAT)
+    segments = encoded.split(b".")
+    if not all(segments):
+        raise InvalidToken(TokenFault.FORMAT)
+    return segments, encoded[: len(segments[0]) + 1 + len(segments[1])]
+
+
+def _media_type(token_type: str) -> str:
+    return token_type.lower().removeprefix("application/")
+
+
+def _read_claims(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = strict_json_loads(payload)
+    except ValueError:
+        raise InvalidToken(TokenFault.PAYLOAD) from None
+    if not isinstance(claims, dict):
+        raise InvalidToken(TokenFault.PAYLOAD)
+    return claims
+
+
+def _check_issuer(claims: dict[str, Any], issuer: str) -> None:
+    presented = claims.get("iss")
+    if not isinstance(presented, str) or presented != issuer:
+        raise InvalidToken(TokenFault.ISSUER)
+
+
+def _check_audience(claims: dict[str, Any], audience: str) -> None:
+    presented = claims.get("aud")
+    if isinstance(presented, list):
+        if audience in presented and all(isinstance(item, str) for item in presented):
+            return
+    elif isinstance(presented, str) and presented == audience:
+        return
+    raise InvalidToken(TokenFault.AUDIENCE)
+
+
+def _read_identifier(claims: dict[str, Any], names: tuple[str, ...], fault: TokenFault) -> str:
+    for name in names:
+        value = claims.get(name)
+        if value is not None:
+            # Printable: no control characters, no lone surrogates, no look-alike blanks.
+            if isinstance(value, str) and len(value) <= MAX_IDENTIFIER_LENGTH and value.isprintable() and value.strip():
+                return value
+            break
+    raise InvalidToken(fault)
+
+
+def _is_numeric_date(value: object) -> TypeGuard[float]:
+    # A bool is an int to isinstance, and none to JSON.
+    return (type(value) is int or type(value) is float) and 0 <= value < MAX_NUMERIC_DATE
+
+
+def _check_times(claims: dict[str, Any], rules: TokenRules, now: float) -> None:
+    expires_at, issued_at, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf")
+    if not _is_numeric_date(expires_at) or not _is_numeric_date(issued_at):
+        raise InvalidToken(TokenFault.TIME_FORMAT)
+    if not_before is not None and not _is_numeric_date(not_before):
+        raise InvalidToken(TokenFault.TIME_FORMAT)
+    if now >= expires_at + rules.leeway:
+        raise InvalidToken(TokenFault.EXPIRED)
+    if not_before is not None and not_before > now + rules.leeway:
+        raise InvalidToken(TokenFault.NOT_YET_VALID)
+    if issued_at > now + rules.leeway:
+        raise InvalidToken(TokenFault.ISSUED_IN_FUTURE)
+    if expires_at - issued_at > rules.max_lifetime:
+        raise InvalidToken(TokenFault.LIFETIME)
+    if rules.max_age is not None and now - issued_at > rules.max_age:
+        raise InvalidToken(TokenFault.TOO_OLD)
+
+
+def _check_kind(claims: dict[str, Any]) -> None:
+    """Where `typ` does not tell them apart, the claims must: ID, refresh, logout and event tokens are refused."""
+    if not _OTHER_KINDS_CLAIMS.isdisjoint(claims):
+        raise InvalidToken(TokenFault.OTHER_KIND)
+    if claims.get("typ", "Bearer") != "Bearer" or claims.get("token_use", "access") != "access":
+        raise InvalidToken(TokenFault.OTHER_KIND)
+
+
+def _check_other_claims(claims: dict[str, Any]) -> None:
+    """Claims that need not be there, but mean something to us when they are."""
+    session_id, acr = claims.get("sid"), claims.get("acr")
+    auth_time, amr = claims.get("auth_time"), claims.get("amr")
+    if session_id is not None and not isinstance(session_id, str):
+        raise InvalidToken(TokenFault.CLAIM)
+    if acr is not None and not isinstance(acr, str):
+        raise InvalidToken(TokenFault.CLAIM)
+    if auth_time is not None and not _is_numeric_date(auth_time):
+        raise InvalidToken(TokenFault.CLAIM)
+    if amr is not None and not (isinstance(amr, list) and all(isinstance(method, str) for method in amr)):
+        raise InvalidToken(TokenFault.CLAIM)
+
+
+def _read_scope(claims: dict[str, Any], profile: Profile) -> Scope:
+    for name in profile.scope_claims:
+        value = claims.get(name)
+        if value is None:
+            continue
+        try:
+            if isinstance(value, str):
+                return Scope() if profile.loose_scope and not value else Scope.parse(value)
+            if profile.loose_scope and isinstance(value, list) and all(isinstance(item, str) for item in value):
+                return Scope(*value)
+        except ValueError:
+            pass
+        raise InvalidToken(TokenFault.SCOPE)
+    return Scope()
+
+
+def _read_profile(claims: dict[str, Any]) -> Mapping[str, object]:
+    profile: dict[str, object] = {
+        name: claims[name] for name in ("preferred_username", "name", "email") if isinstance(claims.get(name), str)
+    }
+    if "email_verified" in claims:
+        # "true", 1 and the like are not a verified address.
+        profile["email_verified"] = claims["email_verified"] is True
+    return MappingProxyType(profile)
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, dict):
+        return MappingProxyType({name: _freeze(item) for name, item in value.items()})
+    if isinstance(value, list):
+        return tuple(_freeze(item) for item in value)
+    return value
+
+
+_EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+def _make_verified(
+    claims: dict[str, Any], scope: Scope, client_id: str, token_id: str, kid: str
+) -> VerifiedAccessToken:
+    for name, value in claims.items():
+        if type(value) in (dict, list):
+            claims[name] = _freeze(value)
+    get = claims.get
+    values = {
+        "issuer": claims["iss"],
+        "subject": claims["sub"],
+        "audience": claims["aud"],
+        "client_id": client_id,
+        "issued_at": claims["iat"],
+        "expires_at": claims["exp"],
+        "token_id": token_id,
+        "scope": scope,
+        "session_id": get("sid"),
+        "auth_time": get("auth_time"),
+        "acr": get("acr"),
+        "amr": get("amr") or (),
+        "profile": _EMPTY if _PROFILE_NAMES.isdisjoint(claims) else _read_profile(claims),
+        "claims": MappingProxyType(claims),
+        "kid": kid,
+        "not_before": get("nbf"),
+    }
+    verified = object.__new__(VerifiedAccessToken)
+    for name, value in values.items():
+        object.__setattr__(verified, name, value)
+    return verified
+
+
+_PROFILE_NAMES: Final = frozenset(PROFILE_CLAIMS)

@@ -1,0 +1,68 @@
+"""JSON as tokens, key sets and request bodies must spell it (RFC 8259, RFC 7493)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MAX_JSON_DEPTH = 32
+"""Nesting beyond this is refused; nothing we read comes near it."""
+JSON_WHITESPACE = " \t\n\r"
+
+
+def strict_json_loads(data: bytes) -> Any:
+    """Read JSON strictly; raise ValueError, and nothing else, for what is not.
+
+    Refused beside syntax errors: bytes that are not UTF-8, a byte order mark, duplicate members, NaN and
+    Infinity, numbers beyond a double, lone surrogates, nesting beyond MAX_JSON_DEPTH.
+    """
+    text = data.decode("utf-8").strip(JSON_WHITESPACE)
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if end != len(text):
+        raise ValueError("more than one value")
+    # Neither fault is possible without these characters, and a walk costs more than all the rest.
+    if "\\u" in text or text.count("[") + text.count("{") > MAX_JSON_DEPTH:
+        _check_depth_and_text(value)
+    return value
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(_name: str) -> Any:
+    raise ValueError("not a JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("number out of range")
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite_float)
+
+
+def _check_depth_and_text(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                item.encode("utf-8")  # UnicodeEncodeError, a ValueError, for a lone surrogate
+            elif isinstance(item, dict):
+                below.extend(item.keys())
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise ValueError("nested too deeply")
