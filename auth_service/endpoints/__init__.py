@@ -1,0 +1,4 @@
+"""HTTP only: an endpoint parses once, calls, renders. One file for each URL.
+
+Decides nothing about accounts, sessions or keys; those are `identity`, `tokens` and `keys`.
+"""

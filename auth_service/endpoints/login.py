@@ -1,0 +1,59 @@
+"""`POST /login`: credentials in, a session's first tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from auth_service.endpoints.caller import CallerReader
+from auth_service.endpoints.token_answer import TokenAnswer, token_response
+from auth_service.oauth.errors import InvalidScope
+from auth_service.tokens.sign_in import InvalidCredentials, SignIn
+from shared.errors import InvalidRequest, TooManyRequests, Unavailable, UnsupportedMediaType
+from shared.openapi import Answer, Operation, describe
+from shared.web import read_model
+
+
+class LoginRequest(BaseModel):
+    """The credentials, and optionally a narrower scope than all of the default resource."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    username: str
+    password: str
+    scope: str | None = Field(default=None, description="Scopes separated by single spaces.")
+
+
+class LoginEndpoint:
+    """Signs a user in with a password; unknown and known names are answered alike, in text and in time."""
+
+    def __init__(self, sign_in: SignIn, caller: CallerReader) -> None:
+        self._sign_in = sign_in
+        self._caller = caller
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        return [web.post("/login", self.post)]
+
+    @describe(
+        Operation(
+            summary="Sign in with a user name and a password.",
+            body=LoginRequest,
+            answers={200: Answer("Signed in.", TokenAnswer)},
+            errors=(
+                InvalidRequest,
+                InvalidScope,
+                InvalidCredentials,
+                UnsupportedMediaType,
+                TooManyRequests,
+                Unavailable,
+            ),
+        )
+    )
+    async def post(self, request: web.Request) -> web.Response:
+        presented = await read_model(request, LoginRequest)
+        tokens = await self._sign_in.with_password(
+            presented.username, presented.password, presented.scope, self._caller.read(request)
+        )
+        return token_response(tokens)
