@@ -6,9 +6,10 @@ SIGTERM and SIGINT close the listening socket first, let requests in flight fini
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +39,26 @@ class Listener:
     port: int
 
 
+OpenService = Callable[[], contextlib.AbstractAsyncContextManager[Sequence[Listener]]]
+"""Opens all that a service needs, hands over where it listens, and closes it all again."""
+
+
 class PortInUse(Exception):
     """Another program has the address; the text names it."""
 
 
-def run(start: Callable[[], Awaitable[list[Listener]]], *, ready_line: Callable[[], str]) -> int:
-    """Serve what `start` returns until a signal comes; return the exit code. uvloop runs it where it is there."""
+def run(open_service: OpenService, *, ready_line: str) -> int:
+    """Serve what `open_service` opens until a signal comes; return the exit code. uvloop runs it where it is there.
+
+    The service is closed after its listeners, so what is in flight still has all it needs.
+    """
     if HttpRequestParser is HttpRequestParserPy:
         # The pure-Python parser has request-smuggling flaws of its own (CVE-2026-34525 and its kin).
         print("cannot start: aiohttp's C extension is missing, its fallback parser is not safe", file=sys.stderr)
         return 1
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(start, ready_line))
+            runner.run(_serve(open_service, ready_line))
     except PortInUse as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
@@ -65,28 +73,33 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(start: Callable[[], Awaitable[list[Listener]]], ready_line: Callable[[], str]) -> None:
+async def _serve(open_service: OpenService, ready_line: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    runners: list[ServiceRunner] = []
-    try:
-        for listener in await start():
-            runner = ServiceRunner(listener.app)
-            runners.append(runner)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, listener.host, listener.port, backlog=BACKLOG).start()
-            except OSError as error:
-                where = f"{listener.host}:{listener.port}"
-                raise PortInUse(f"cannot listen on {where} ({error.strerror or 'no such address'})") from error
-        print(ready_line(), flush=True)
+    async with open_service() as listeners, contextlib.AsyncExitStack() as stack:
+        for listener in listeners:
+            await stack.enter_async_context(_listening(listener))
+        print(ready_line, flush=True)
         await stop.wait()
         log.info("stopping")
+
+
+@contextlib.asynccontextmanager
+async def _listening(listener: Listener) -> AsyncIterator[None]:
+    runner = ServiceRunner(listener.app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, listener.host, listener.port, backlog=BACKLOG).start()
+    except OSError as error:
+        await runner.cleanup()
+        where = f"{listener.host}:{listener.port}"
+        raise PortInUse(f"cannot listen on {where} ({error.strerror or 'no such address'})") from error
+    try:
+        yield
     finally:
-        for runner in runners:
-            await runner.cleanup()
+        await runner.cleanup()
 
 
 class ServiceRunner(web.AppRunner):
