@@ -1,0 +1,148 @@
+"""What an operator does with the keys: look, rotate, revoke, seal anew. The commands themselves are the CLI's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auth_service.keys.private_key import PrivateKey
+from auth_service.keys.rotation import KeyStoreConflict, MakeKey, NewKey, Rotation, make_changes
+from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
+from auth_service.keys.sealing import MasterKeys
+from auth_service.model.signing_key import KeyState, SigningKeyRecord, SigningKeyRecords
+from auth_service.model.storage import Records, Storage
+from shared.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class KeyListing:
+    """A stored key and what comes next: its state changes at `next_change_at` (None: not by itself)."""
+
+    record: SigningKeyRecord
+    next_change_at: float | None
+    sealed_currently: bool | None
+    """Whether the current master key seals it; None when the private part is destroyed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRotation:
+    """The key that will sign next, and from when on; `is_new` is false when it was waiting already."""
+
+    kid: str
+    signs_at: float
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A key that was taken out, and the one that signs from now on."""
+
+    kid: str
+    signing_kid: str
+
+
+class UnknownKey(LookupError):
+    """There is no signing key with this kid."""
+
+
+class KeyAdministration:
+    """The operator's commands. They work while services run, which follow within seconds, and while none does.
+
+    Every method raises DatabaseUnavailable when storage fails; nothing has changed then.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        master_keys: MasterKeys,
+        settings: KeySettings,
+        clock: Clock,
+        make_key: MakeKey = PrivateKey.generate,
+    ) -> None:
+        self._storage = storage
+        self._master_keys = master_keys
+        self._settings = settings
+        self._clock = clock
+        self._rotation = Rotation(storage, master_keys, settings, clock, make_key)
+
+    async def listing(self) -> Sequence[KeyListing]:
+        """Every key there ever was, oldest first."""
+        keys = await self._storage.read(lambda records: records.signing_keys.all())
+        return [
+            KeyListing(
+                record=key,
+                next_change_at=next_change_at(key, self._settings),
+                sealed_currently=None
+                if key.sealed is None
+                else key.sealed.master_key_id == self._master_keys.current_id,
+            )
+            for key in keys
+        ]
+
+    async def rotate(self) -> StartedRotation:
+        """Publish a new key now, to sign as soon as every cache can have it. One that waits already is that key."""
+        added = await self._rotation.introduce(by_command=True)
+        await self._rotation.apply(await self._published())
+        published = await self._published()
+        coming = in_state(published, KeyState.PENDING) or in_state(published, KeyState.ACTIVE)
+        if coming is None:
+            raise KeyStoreConflict("no key signs and none waits")
+        signs_at = next_change_at(coming, self._settings) if coming.state is KeyState.PENDING else None
+        return StartedRotation(
+            kid=coming.kid,
+            signs_at=coming.changed_at if signs_at is None else signs_at,
+            is_new=added is not None and added.kid == coming.kid,
+        )
+
+    async def revoke(self, kid: str) -> Revocation:
+        """Take a published key out at once; when it was the one that signs, another signs at once.
+
+        Tokens that it signed are refused as soon as resource servers read the key set again. It needs no master key
+        that opens the revoked key. Raises UnknownKey, and IllegalKeyMove when the key is retired or revoked already.
+        """
+        replacement = await self._rotation.make()
+        signing_kid = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
+        if signing_kid is None:
+            raise UnknownKey(kid)
+        return Revocation(kid=kid, signing_kid=signing_kid)
+
+    async def reseal(self) -> Sequence[str]:
+        """Seal every private key anew under the current master key, all or none; return the kids it touched.
+
+        Raises MasterKeyUnusable when a key can be opened with none of the master keys that are given.
+        """
+        return await self._storage.write(lambda records: self._reseal(records.signing_keys))
+
+    async def _published(self) -> Sequence[SigningKeyRecord]:
+        return await self._storage.read(lambda records: records.signing_keys.published())
+
+    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> str | None:
+        keys = records.signing_keys
+        keys.lock()
+        record = keys.find(kid)
+        if record is None:
+            return None
+        make_changes(keys, [Change(record, record.revoked(self._clock.now()))])
+        published, now = keys.published(), self._clock.now()
+        if in_state(published, KeyState.ACTIVE) is None:
+            waiting = in_state(published, KeyState.PENDING)
+            if waiting is not None:
+                # Rather than the replacement: some caches have it already.
+                make_changes(keys, [Change(waiting, waiting.activated(now))])
+            elif not keys.add(replacement.record(KeyState.ACTIVE, now)):
+                raise KeyStoreConflict(replacement.kid)
+        active = in_state(keys.published(), KeyState.ACTIVE)
+        if active is None:
+            raise KeyStoreConflict(kid)
+        return active.kid
+
+    def _reseal(self, keys: SigningKeyRecords) -> list[str]:
+        keys.lock()
+        resealed: list[str] = []
+        for record in keys.published():
+            if record.sealed is None or record.sealed.master_key_id == self._master_keys.current_id:
+                continue
+            sealed = self._master_keys.reseal(record.kid, record.sealed)
+            make_changes(keys, [Change(record, record.resealed(sealed))])
+            resealed.append(record.kid)
+        return resealed
