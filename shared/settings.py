@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MAX_FILE_BYTES = 65_536
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+NETLOC = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[1-9][0-9]*)?")
+"""A host (its labels as RFC 1123 section 2.1 has them, and `_`, which containers use) and perhaps a port."""
 
 
 class SettingsError(Exception):
@@ -41,7 +46,9 @@ class Settings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            problems += [cls._describe(details) for details in error.errors(include_input=False, include_url=False)]
+            details = error.errors(include_input=False, include_url=False)
+            # A default built from a setting that is bad: the bad one has a line of its own.
+            problems += [cls._describe(each) for each in details if each["type"] != "default_factory_not_called"]
         else:
             if not problems:
                 return settings
@@ -57,14 +64,16 @@ class Settings(BaseModel):
         fields = {cls.variable(name): name for name in cls.model_fields}
         values: dict[str, Any] = {}
         problems: list[str] = []
+        given: set[str] = set()
         for variable in sorted(name for name in environ if name.startswith(cls.prefix)):
             target = variable.removesuffix("_FILE") if variable not in fields else variable
             field = fields.get(target)
             if field is None:
                 problems.append(f"{variable}: there is no such setting")
-            elif field in values:
+            elif field in given:
                 problems.append(f"{target}: is given twice, by value and as {target}_FILE")
             else:
+                given.add(field)
                 try:
                     text = environ[variable] if variable == target else _read_file(environ[variable])
                     values[field] = cls._parse(field, text)
@@ -74,13 +83,12 @@ class Settings(BaseModel):
 
     @classmethod
     def _parse(cls, field: str, text: str) -> Any:
-        annotation = cls.model_fields[field].annotation
-        if getattr(annotation, "__origin__", None) in (list, tuple, dict, set, frozenset):
-            try:
-                return json.loads(text, object_pairs_hook=_unique_members)
-            except json.JSONDecodeError:
-                raise ValueError("must be JSON") from None
-        return text
+        if not _is_container(cls.model_fields[field].annotation):
+            return text
+        try:
+            return json.loads(text, object_pairs_hook=_unique_members)
+        except (json.JSONDecodeError, RecursionError):
+            raise ValueError("must be JSON") from None
 
     @classmethod
     def _describe(cls, details: Any) -> str:
@@ -89,6 +97,12 @@ class Settings(BaseModel):
         inner = f" (at {'.'.join(location[1:])})" if location[1:] else ""
         message = str(details["msg"]).removeprefix("Value error, ")
         return f"{variable}{inner}: {message[:1].lower()}{message[1:]}"
+
+
+def _is_container(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_is_container(choice) for choice in get_args(annotation))
+    return get_origin(annotation) in (list, tuple, dict, set, frozenset)
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,7 +114,8 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_file(name: str) -> str:
     try:
-        content = Path(name).read_bytes()
+        with Path(name).open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"the file it names cannot be read ({error.strerror})") from None
     if len(content) > MAX_FILE_BYTES:
@@ -127,20 +142,22 @@ def check_url(url: str, *, plain_http_hosts: tuple[str, ...] = (), allow_path: b
     No user information, no query, no fragment (RFC 8414 section 2, RFC 9728 section 1.2): identifiers are compared
     character by character, so what has two spellings is refused.
     """
-    if not url.isascii() or any(character <= " " or character in '"<>\\^`{|}' for character in url):
+    if not url.isascii() or any(character <= " " or character in '"<>\\^`{|}\x7f' for character in url):
         raise ValueError("must be an absolute URL in ASCII")
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if not host or parts.scheme not in ("https", "http"):
+    if not url.startswith(("https://", "http://")):
         raise ValueError("must be an absolute https URL")
-    if parts.username is not None or parts.password is not None or "?" in url or "#" in url:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = parts.port
+    except ValueError:  # its text would show the value
+        raise ValueError("has an impossible host or port") from None
+    if "@" in parts.netloc or "?" in url or "#" in url:
         raise ValueError("must not carry user information, a query or a fragment")
     if parts.netloc != parts.netloc.lower():
         raise ValueError("must spell the host in lower case")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has an impossible port") from None
+    if not NETLOC.fullmatch(parts.netloc) or port == 0:
+        raise ValueError("has an impossible host or port")
     if parts.scheme == "http" and not is_loopback(host) and host not in plain_http_hosts:
         raise ValueError("must be https: http is accepted for loopback and for the hosts in PLAIN_HTTP_HOSTS only")
     if parts.path and not allow_path:
