@@ -19,7 +19,8 @@ def answers(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT_SECONDS) as response:
-            return response.status == http.HTTPStatus.OK
+            status: int = response.status
+            return status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         # urllib's errors are OSErrors: not listening, not in time, not 2xx.
         return False

@@ -1,0 +1,17 @@
+"""What a test does when a program it needs (Docker, PostgreSQL, ...) is not on this machine."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def require_engine(name: str, found: bool) -> None:
+    """Skip the test when its engine is missing, and say which; in CI a missing engine is a failure."""
+    if found:
+        return
+    reason = f"{name} is not available on this machine"
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(f"{reason}, and CI runs every part", pytrace=False)
+    pytest.skip(reason)

@@ -1,0 +1,129 @@
+"""A PostgreSQL server of the tests' own: a fresh cluster in a temporary folder, a fresh database for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.engines import require_engine
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PostgreSQL:
+    """A running server, reached on a loopback port."""
+
+    programs: Path
+    port: int
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database and return its URL."""
+        subprocess.run(
+            [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "signet", name],
+            check=True,
+            capture_output=True,
+            timeout=START_SECONDS,
+        )
+        return f"postgresql+psycopg://signet@127.0.0.1:{self.port}/{name}"
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, with whatever is still connected to it."""
+        subprocess.run(
+            [self.programs / "dropdb", "--force", "-h", "127.0.0.1", "-p", str(self.port), "-U", "signet", name],
+            check=True,
+            capture_output=True,
+            timeout=START_SECONDS,
+        )
+
+
+def find_programs() -> Path | None:
+    """The folder of initdb and pg_ctl, the newest version first; Debian keeps them off the PATH."""
+    on_path = shutil.which("initdb")
+    if on_path:
+        return Path(on_path).resolve().parent
+    versions = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parent.parent.name), reverse=True
+    )
+    return versions[0].parent if versions else None
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """One server for the whole run, gone at its end. Not durable on purpose: fsync is off."""
+    programs = find_programs()
+    require_engine("PostgreSQL", programs is not None)
+    assert programs is not None
+    # Not pytest's temporary folder: the server runs as another user, who may not pass through root's folders.
+    folder = Path(tempfile.mkdtemp(prefix="signet-postgresql-"))
+    port = _free_port()
+    user = _unprivileged_user()
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data = folder / "data"
+    _run(user, programs / "initdb", "-D", data, "-U", "signet", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=100"
+    options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    try:
+        _run(user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+        yield PostgreSQL(programs, port)
+    finally:
+        if (data / "postmaster.pid").exists():
+            _run(user, programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """The URL of an empty database that only this test sees."""
+    name = f"test_{next(_numbers)}"
+    yield postgresql.create_database(name)
+    postgresql.drop_database(name)
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """PostgreSQL refuses to run as root; anybody else runs it as themselves (None)."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
+def _run(user: pwd.struct_passwd | None, *command: str | Path) -> None:
+    finished = subprocess.run(
+        [str(word) for word in command],
+        user=None if user is None else user.pw_uid,
+        group=None if user is None else user.pw_gid,
+        extra_groups=None if user is None else [],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        # Not captured through a pipe: the server started by pg_ctl would hold its other end open.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if finished.returncode != 0:
+        pytest.fail(f"{Path(command[0]).name} ended with {finished.returncode}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
