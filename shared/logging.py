@@ -27,10 +27,12 @@ SECRET_NAMES = re.compile(
 )
 """A member so named is masked. `token_id` and the like, which identify and do not authorize, are let through."""
 HARMLESS_NAMES = frozenset({"token_id", "token_type", "master_key_id", "cached_tokens"})
-JWT_LIKE = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}")
+# Each pattern can begin only where a word does or is bounded, so a hostile text costs no more than its length.
+JWT_WORD = re.compile(r"(?<![A-Za-z0-9_.-])[A-Za-z0-9_.-]{16,}+")
 CREDENTIALS_LIKE = re.compile(r"(?i)\b(bearer|jwt|basic|dpop)\s+[A-Za-z0-9._~+/=-]{8,}")
-OPAQUE_TOKEN_LIKE = re.compile(r"\bsignet_[a-z]+_[A-Za-z0-9_-]{8,}")
-URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+OPAQUE_TOKEN_LIKE = re.compile(r"\bsignet_[a-z]{1,16}_[A-Za-z0-9_-]{8,}")
+URL_PASSWORD = re.compile(r"(://[^/\s:@]{0,256}:)[^\s@]{1,256}@")
+NAMED_SECRET = re.compile(r"(?i)((?:password|secret|token|assertion|verifier)(?:=|[\"']\s?:\s?)[\"']?)[^\s\"'&,;}]+")
 
 
 def configure_logging(service: str, *, level: str = "info", clock: Clock | None = None) -> None:
@@ -96,12 +98,20 @@ def _redacted(name: str, value: Any) -> Any:
         return {str(inner): _redacted(str(inner), item) for inner, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redacted("", item) for item in value]
-    return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return redact_text(repr(value))
 
 
 def redact_text(text: str) -> str:
     """Mask what looks like a credential inside running text."""
     text = CREDENTIALS_LIKE.sub(rf"\1 {MASK}", text)
-    text = JWT_LIKE.sub(MASK, text)
+    text = JWT_WORD.sub(_without_jwt, text)
     text = OPAQUE_TOKEN_LIKE.sub(MASK, text)
+    text = NAMED_SECRET.sub(rf"\1{MASK}", text)
     return URL_PASSWORD.sub(rf"\1{MASK}@", text)
+
+
+def _without_jwt(word: re.Match[str]) -> str:
+    before, header, rest = word[0].partition("eyJ")  # a JSON object's beginning in base64url
+    return f"{before}{MASK}" if header and "." in rest else word[0]
