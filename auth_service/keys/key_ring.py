@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import structlog
 
@@ -46,7 +47,7 @@ class KeySet:
         """The document of `keys`, public members only."""
         body = json.dumps({"keys": [key.as_json_object() for key in keys]}, separators=(",", ":")).encode()
         etag = base64url.encode(hashlib.sha256(body).digest())
-        return cls(body=body, etag=f'"{etag}"', by_kid={key.kid: key for key in keys})
+        return cls(body=body, etag=f'"{etag}"', by_kid=MappingProxyType({key.kid: key for key in keys}))
 
 
 @dataclass(frozen=True, slots=True)

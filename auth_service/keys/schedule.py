@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from auth_service.keys.private_key import KEY_BITS
 from auth_service.model.signing_key import KeyState, SigningKeyRecord
+from shared.token_rules import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS
 
 DAY_SECONDS = 86_400
 
@@ -35,10 +36,10 @@ class KeySettings:
     """How long a key signs (NIST SP 800-57 part 1, section 5.3.6 allows one to three years)."""
     max_age_seconds: int = 300
     """`Cache-Control: max-age` of the key set."""
-    token_seconds: float = 900
+    token_seconds: float = MAX_LIFETIME_SECONDS
     """The longest life of anything that is signed: the limit, not today's setting, or lowering the setting would
     cut off tokens that are out already."""
-    leeway_seconds: float = 60
+    leeway_seconds: float = MAX_LEEWAY_SECONDS
     """How long after its expiry a resource server may still accept a token."""
     clock_difference_seconds: float = 60
     """The most by which the clocks of any two machines differ."""

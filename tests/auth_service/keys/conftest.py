@@ -1,0 +1,70 @@
+"""What the tests of the keys stand on: private keys made once, and the real storage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from auth_service.keys.private_key import PrivateKey
+from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
+from auth_service.storage.storage import MIGRATIONS, SqlStorage
+from shared.database import Database
+from shared.migrations import migrate
+from tests.clock import FrozenClock
+
+SUPPLY = 24
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture(scope="session")
+def supply() -> list[PrivateKey]:
+    """Private keys made once for the whole run: making one takes longer than most tests."""
+    return [PrivateKey.generate(2048) for _ in range(SUPPLY)]
+
+
+@pytest.fixture
+def make_key(supply: list[PrivateKey]) -> Callable[[int], PrivateKey]:
+    """Hands out the supply, one after the other, as if each were new."""
+    fresh: Iterator[PrivateKey] = iter(supply)
+    return lambda _bits: next(fresh)
+
+
+@pytest.fixture
+def master_keys() -> MasterKeys:
+    return MasterKeys(MasterKey.parse(new_master_key()))
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with the newest schema, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "auth.sqlite3"
+    database = Database.open(f"sqlite:///{path}")
+    migrate(database.engine, MIGRATIONS)
+    database.engine.dispose()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> AsyncIterator[Database]:
+    """An empty database of each kind, with the newest schema."""
+    if request.param == "sqlite":
+        path = tmp_path / "auth.sqlite3"
+        shutil.copy(migrated_file, path)
+        opened = Database.open(f"sqlite:///{path}")
+    else:
+        opened = Database.open(request.getfixturevalue("postgresql_url"))
+        migrate(opened.engine, MIGRATIONS)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def storage(database: Database) -> SqlStorage:
+    return SqlStorage(database)
