@@ -1,0 +1,154 @@
+"""`make run`: both services in the foreground, with their data under var/, until Ctrl-C.
+
+Each service is a process of its own, configured by the same environment variables as anywhere else. When one
+ends, the other is stopped, and its exit code is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.health import answers
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+"""Longer than a service takes to finish what is in flight (shared.serving.GRACE_SECONDS)."""
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One of the two, and where its environment says that it listens."""
+
+    package: str
+    prefix: str
+    default_port: int
+    default_metrics_port: int
+
+    def address(self, environ: Mapping[str, str], kind: str = "") -> tuple[str, int]:
+        """Host and port; a value that is no number is left for the service itself to refuse."""
+        default = self.default_metrics_port if kind else self.default_port
+        port = environ.get(f"{self.prefix}_{kind}PORT", "")
+        return environ.get(f"{self.prefix}_{kind}HOST", "127.0.0.1"), int(port) if port.isdecimal() else default
+
+    def is_ready(self, environ: Mapping[str, str]) -> bool:
+        """Whether it answers 200 on /readyz."""
+        host, port = self.address(environ)
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  (compared, not listened on)
+        return answers(f"http://{host}:{port}/readyz")
+
+
+SERVICES = (Service("auth_service", "AUTH", 8001, 9001), Service("resource_service", "RESOURCE", 8002, 9002))
+
+
+def taken_ports(environ: Mapping[str, str]) -> list[str]:
+    """A line for each port that another program has, with the setting that moves it."""
+    problems = []
+    for service in SERVICES:
+        for kind in ("", "METRICS_"):
+            host, port = service.address(environ, kind)
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                # As the service will: a connection in TIME_WAIT does not keep a port from being listened on.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    name = f"{service.prefix}_{kind}PORT"
+                    problems.append(f"{host}:{port} ({name}): {(error.strerror or 'no such address').lower()}")
+    return problems
+
+
+async def wait_until_ready(environ: Mapping[str, str]) -> bool:
+    """True once both services are ready; each prints its own ready line."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_SECONDS
+    for service in SERVICES:
+        while not await asyncio.to_thread(service.is_ready, environ):
+            if loop.time() > deadline:
+                print(f"{service.package} is not ready after {START_SECONDS:.0f} seconds", file=sys.stderr)
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+    return True
+
+
+async def stop(processes: list[asyncio.subprocess.Process], again: asyncio.Event) -> None:
+    """Ask each to stop and wait; kill what has not ended in time, or when a second signal came."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    ended = asyncio.gather(*(process.wait() for process in processes))
+    impatience = asyncio.create_task(again.wait())
+    either: set[asyncio.Future[Any]] = {ended, impatience}
+    await asyncio.wait(either, timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    impatience.cancel()
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+    await ended
+
+
+async def run(environ: Mapping[str, str]) -> int:
+    """Start both, print what to try, wait for a signal or for one of them to end; return the exit code."""
+    signalled, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, lambda: again.set() if signalled.is_set() else signalled.set())
+    processes = [
+        # In a session of its own: Ctrl-C reaches us alone, and we stop them in an orderly way.
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", service.package, "serve", cwd=ROOT, env=dict(environ), start_new_session=True
+        )
+        for service in SERVICES
+    ]
+    ends = [asyncio.create_task(process.wait()) for process in processes]
+    asked = asyncio.create_task(signalled.wait())
+    ready = asyncio.create_task(wait_until_ready(environ))
+    try:
+        await asyncio.wait({*ends, asked, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            if not ready.result():
+                return 1
+            print_what_to_try(environ)
+            await asyncio.wait({*ends, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if signalled.is_set():
+            return 0
+        code = next(process.returncode for process in processes if process.returncode is not None)
+        return 128 - code if code < 0 else code or 1
+    finally:
+        ready.cancel()
+        asked.cancel()
+        await stop(processes, again)
+
+
+def print_what_to_try(environ: Mapping[str, str]) -> None:
+    """The README's lines, with the ports of this run."""
+    ports = [str(service.address(environ)[1]) for service in SERVICES]
+    lines = subprocess.run([ROOT / "scripts" / "try-it", *ports], check=True, capture_output=True, text=True).stdout
+    print(f"\nBoth services are ready. Try it:\n\n{lines}\nCtrl-C stops them.", flush=True)
+
+
+def main() -> int:
+    """Refuse to start on a taken port, otherwise run."""
+    problems = taken_ports(os.environ)
+    if problems:
+        print("cannot start, another program has the port:", file=sys.stderr)
+        for problem in problems:
+            print(f"  - {problem}", file=sys.stderr)
+        print("Stop that program, or set another port.", file=sys.stderr)
+        return 1
+    return asyncio.run(run(os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
