@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -46,8 +47,9 @@ class Account:
         return self.state is AccountState.ACTIVE
 
     def with_password(self, password_hash: str, *, at: float) -> Account:
-        """The account after its password was changed."""
-        return replace(self, password_hash=password_hash, password_changed_at=at)
+        """The account after its password was changed, at an instant that tells the new password from the old one."""
+        later = max(at, math.nextafter(self.password_changed_at, math.inf))
+        return replace(self, password_hash=password_hash, password_changed_at=later)
 
     def with_rehashed_password(self, password_hash: str) -> Account:
         """The account with the same password under a newer hash profile; sessions are not touched by that."""

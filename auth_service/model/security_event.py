@@ -23,6 +23,8 @@ class SecurityEventKind(StrEnum):
     PASSWORD_REHASHED = "password_rehashed"
     SESSION_OPENED = "session_opened"
     SESSION_ENDED = "session_ended"
+    REFRESH_TOKEN_REUSED = "refresh_token_reused"
+    """A copy of a refresh token was presented; that ended its session."""
     REFRESH_REFUSED = "refresh_refused"
 
 
@@ -50,6 +52,39 @@ class SecurityEvent:
     sid: str | None = None
     client_id: str | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something somebody does: when, from where, and who it is (see `SecurityEvent.actor`)."""
+
+    at: float
+    caller: Caller
+    actor: str | None = None
+
+    def done(
+        self,
+        kind: SecurityEventKind,
+        *,
+        sub: str | None = None,
+        sid: str | None = None,
+        client_id: str | None = None,
+        **detail: str,
+    ) -> SecurityEvent:
+        """The event that says it was done."""
+        return SecurityEvent(self.at, kind, Outcome.DONE, self.caller, self.actor, sub, sid, client_id, detail)
+
+    def refused(
+        self,
+        kind: SecurityEventKind,
+        *,
+        sub: str | None = None,
+        sid: str | None = None,
+        client_id: str | None = None,
+        **detail: str,
+    ) -> SecurityEvent:
+        """The event that says it was refused."""
+        return SecurityEvent(self.at, kind, Outcome.REFUSED, self.caller, self.actor, sub, sid, client_id, detail)
 
 
 class SecurityEventRecords(Protocol):

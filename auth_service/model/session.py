@@ -214,8 +214,8 @@ class SessionRecords(Protocol):
         """The session, kept from every other writer until this transaction ends; needs a writing transaction."""
         ...
 
-    def hold_by_handle(self, handle_hash: bytes) -> Session | None:
-        """As `hold`, found by what a refresh token carries."""
+    def hold_by_token(self, unverified_token: RefreshToken) -> Session | None:
+        """As `hold`: the session whose handle the token carries, whether or not its secret is any good."""
         ...
 
     def update(self, session: Session) -> None:

@@ -1,0 +1,198 @@
+"""Accounts: made, recognised by name and password, given another password."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from auth_service.identity.password_policy import PasswordPolicy, WeakPassword
+from auth_service.identity.passwords import PasswordHasher
+from auth_service.identity.sessions import end_sessions
+from auth_service.identity.usernames import read_username, username_key
+from auth_service.model.account import Account, AccountState, new_subject
+from auth_service.model.caller import NOWHERE, Caller
+from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.session import EndReason
+from auth_service.model.storage import Records, Storage
+from shared.clock import Clock
+from shared.errors import Conflict, InvalidRequest, Unavailable
+
+__all__ = ["Accounts", "Registration", "UsernameTaken", "WeakPassword"]
+
+MAX_EMAIL_CHARACTERS = 254
+"""The longest address that fits in SMTP's path (RFC 5321 section 4.5.3.1.3)."""
+MAX_NAME_CHARACTERS = 200
+"""A person's display name; ours."""
+
+log = structlog.get_logger(__name__)
+
+
+class UsernameTaken(Conflict):
+    """An account has this name, or one that looks the same."""
+
+    code = "username_taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a new account is to be made of, as it was sent."""
+
+    username: str
+    password: str = field(repr=False)
+    email: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChange:
+    """The password that is to be proved and the one that is to follow, as they were sent."""
+
+    presented: str = field(repr=False)
+    new: str = field(repr=False)
+
+
+class Accounts:
+    """Makes accounts and checks passwords; every change and its security event are one transaction."""
+
+    def __init__(self, storage: Storage, hasher: PasswordHasher, policy: PasswordPolicy, clock: Clock) -> None:
+        self._storage = storage
+        self._hasher = hasher
+        self._policy = policy
+        self._clock = clock
+
+    async def find(self, sub: str) -> Account | None:
+        """The account with this subject."""
+        return await self._storage.read(lambda records: records.accounts.find(sub))
+
+    async def register(self, registration: Registration, caller: Caller) -> Account:
+        """Make an account.
+
+        Raises InvalidRequest for a name, e-mail address or display name that cannot be, WeakPassword, and last
+        UsernameTaken: who sends a weak password does not learn which names exist.
+        """
+        username = read_username(registration.username)
+        email = _checked_email(registration.email)
+        name = _checked_name(registration.name)
+        self._policy.check(registration.password, _own_words(username.key, email))
+        now = self._clock.now()
+        account = Account(
+            sub=new_subject(),
+            username=username.text,
+            username_key=username.key,
+            lookalike_key=username.lookalike_key,
+            password_hash=await self._hasher.hash(registration.password),
+            email=email,
+            email_verified=False,
+            name=name,
+            state=AccountState.ACTIVE,
+            created_at=now,
+            password_changed_at=now,
+        )
+        act = Act(now, caller, actor=account.sub)
+        if not await self._storage.write(lambda records: _add(records, account, act)):
+            raise UsernameTaken("This user name is taken, or looks like one that is.")
+        return account
+
+    async def authenticate(self, presented_username: str, presented_password: str, caller: Caller) -> Account | None:
+        """The account that these credentials prove, or None.
+
+        Unknown name, wrong password, disabled account, no password: the same work and the same answer
+        (ASVS 5.0 6.3.8); only the audit trail knows the reason.
+        """
+        # No account has an empty key, so a name that nobody can have is looked up like any other.
+        key = username_key(presented_username) or ""
+        account = await self._storage.read(lambda records: records.accounts.find_by_username_key(key))
+        matches = await self._hasher.verify(account.password_hash if account else None, presented_password)
+        if account is not None and account.is_active and matches:
+            return await self._rehashed(account, presented_password)
+        refusal = Act(self._clock.now(), caller).refused(
+            SecurityEventKind.SIGN_IN_REFUSED,
+            sub=account.sub if account else None,
+            reason=_sign_in_refusal(account, matches),
+        )
+        await self._storage.write(lambda records: records.security_events.append(refusal))
+        return None
+
+    async def change_password(self, sub: str, change: PasswordChange, *, keep_sid: str | None, caller: Caller) -> bool:
+        """Replace the password and end every session but `keep_sid`; False when the presented one is wrong.
+
+        Raises WeakPassword for the new one, once the presented one is proved.
+        """
+        account = await self.find(sub)
+        if account is None:
+            return False
+        act = Act(self._clock.now(), caller, actor=sub)
+        if not await self._hasher.verify(account.password_hash, change.presented):
+            refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=sub)
+            await self._storage.write(lambda records: records.security_events.append(refusal))
+            return False
+        self._policy.check(change.new, _own_words(account.username_key, account.email))
+        new_hash = await self._hasher.hash(change.new)
+        return await self._storage.write(lambda records: _change_password(records, account, new_hash, keep_sid, act))
+
+    async def _rehashed(self, account: Account, password: str) -> Account:
+        """The account, its hash brought under today's profile when it was made under another."""
+        if account.password_hash is None or not self._hasher.needs_rehash(account.password_hash):
+            return account
+        act = Act(self._clock.now(), NOWHERE, actor=account.sub)
+        try:
+            new_hash = await self._hasher.hash(password)
+            await self._storage.write(lambda records: _rehash(records, account, new_hash, act))
+        except Unavailable:
+            log.info("rehash_postponed", sub=account.sub)
+            return account
+        return account.with_rehashed_password(new_hash)
+
+
+def _add(records: Records, account: Account, act: Act) -> bool:
+    added = records.accounts.add(account)
+    if added:
+        records.security_events.append(act.done(SecurityEventKind.ACCOUNT_REGISTERED, sub=account.sub))
+    return added
+
+
+def _change_password(records: Records, proved: Account, new_hash: str, keep_sid: str | None, act: Act) -> bool:
+    held = records.accounts.hold(proved.sub)
+    # What was proved must still be in force: another change, or a disabling, may have come first.
+    if held is None or not held.is_active or held.password_changed_at != proved.password_changed_at:
+        records.security_events.append(act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=proved.sub))
+        return False
+    records.accounts.update(held.with_password(new_hash, at=act.at))
+    records.security_events.append(act.done(SecurityEventKind.PASSWORD_CHANGED, sub=held.sub))
+    end_sessions(records, held.sub, EndReason.PASSWORD_CHANGED, act, except_sid=keep_sid)
+    return True
+
+
+def _rehash(records: Records, proved: Account, new_hash: str, act: Act) -> None:
+    held = records.accounts.hold(proved.sub)
+    if held is not None and held.password_hash == proved.password_hash:
+        records.accounts.update(held.with_rehashed_password(new_hash))
+        records.security_events.append(act.done(SecurityEventKind.PASSWORD_REHASHED, sub=held.sub))
+
+
+def _sign_in_refusal(account: Account | None, matches: bool) -> str:
+    if account is None:
+        return "unknown_name"
+    return "wrong_password" if not matches else "account_disabled"
+
+
+def _own_words(username_key: str, email: str | None) -> Sequence[str]:
+    return [username_key, *(email or "").split("@")]
+
+
+def _checked_email(email: str | None) -> str | None:
+    """`email` when it has the form of one; whether it is the person's is another question (`email_verified`)."""
+    if email is None:
+        return None
+    local, at, domain = email.rpartition("@")
+    if not (local and at and domain) or len(email) > MAX_EMAIL_CHARACTERS or not email.isprintable() or " " in email:
+        raise InvalidRequest("The e-mail address does not have the form of one.")
+    return email
+
+
+def _checked_name(name: str | None) -> str | None:
+    if name is not None and not (0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()):
+        raise InvalidRequest(f"The name must have 1 to {MAX_NAME_CHARACTERS} printable characters.")
+    return name

@@ -1,0 +1,212 @@
+"""Sessions: opened by a sign-in, continued by refresh tokens, ended.
+
+Each method is one transaction. A refusal that ends a session is stored before it is answered: the work returns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from auth_service.model.account import Account
+from auth_service.model.caller import Caller
+from auth_service.model.refresh_token import RefreshToken, new_successor_salt
+from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.session import (
+    EndReason,
+    Refusal,
+    Refused,
+    Rotated,
+    Session,
+    SessionGrant,
+    SessionPolicy,
+    open_session,
+)
+from auth_service.model.storage import Records, Storage
+from shared.clock import Clock
+from shared.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session that goes on: whose, how it stands, and the token that continues it next time."""
+
+    account: Account
+    session: Session
+    refresh_token: RefreshToken
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRequest:
+    """A refresh as a client asks for it: its token, who it is, and optionally less than the session's scope.
+
+    `audience` is the resource it wants a token for; None for the session's own.
+    """
+
+    presented_token: str = field(repr=False)
+    client_id: str
+    scope: Scope | None = None
+    audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a session is ended and by whom: a subject, or a word such as `operator`."""
+
+    reason: EndReason
+    actor: str
+    caller: Caller
+
+
+class Sessions:
+    """The sessions of every account."""
+
+    def __init__(self, storage: Storage, policy: SessionPolicy, clock: Clock) -> None:
+        self._storage = storage
+        self._policy = policy
+        self._clock = clock
+
+    async def open(self, account: Account, grant: SessionGrant, caller: Caller) -> OpenSession | None:
+        """A new session for an account that has just proved who it is.
+
+        None when that is no longer so: disabled, deleted, or its password changed since `account` was read.
+        """
+        now = self._clock.now()
+        session, first = open_session(account.sub, grant, caller, policy=self._policy, at=now)
+        if not await self._storage.write(lambda records: _open(records, account, session)):
+            return None
+        return OpenSession(account, session, first)
+
+    async def refresh(self, request: RefreshRequest, caller: Caller) -> OpenSession | Refusal:
+        """Use a refresh token: the session and its next token, or why not (RFC 9700 section 4.14.2)."""
+        token = RefreshToken.parse(request.presented_token)
+        if token is None:
+            return Refusal.UNKNOWN
+        presentation = _Presentation(token, request, new_successor_salt(), Act(self._clock.now(), caller))
+        return await self._storage.write(lambda records: _refresh(records, presentation, self._policy))
+
+    async def end(self, sid: str, ending: Ending, *, of: str | None = None) -> bool:
+        """End one session; with `of` only when it is that account's. False when there is none, or it was ended before."""
+        act = Act(self._clock.now(), ending.caller, ending.actor)
+
+        def work(records: Records) -> bool:
+            session = records.sessions.hold(sid)
+            if session is None or (of is not None and session.sub != of):
+                return False
+            return _end(records, session, ending.reason, act)
+
+        return await self._storage.write(work)
+
+    async def end_by_token(self, presented_token: str, caller: Caller) -> bool:
+        """End the session that a refresh token belongs to, of whatever generation it is: only its holders know one."""
+        token = RefreshToken.parse(presented_token)
+        if token is None:
+            return False
+        now = self._clock.now()
+
+        def work(records: Records) -> bool:
+            session = records.sessions.hold_by_token(token)
+            if session is None:
+                return False
+            return _end(records, session, EndReason.LOGOUT, Act(now, caller, session.sub))
+
+        return await self._storage.write(work)
+
+    async def end_all(self, sub: str, ending: Ending, *, except_sid: str | None = None) -> int:
+        """End every session of an account but one; how many were ended."""
+        act = Act(self._clock.now(), ending.caller, ending.actor)
+
+        def work(records: Records) -> int:
+            records.accounts.hold(sub)
+            return end_sessions(records, sub, ending.reason, act, except_sid=except_sid)
+
+        return await self._storage.write(work)
+
+    async def live(self, sid: str) -> Session | None:
+        """The session with this id while it goes on."""
+        now = self._clock.now()
+        session = await self._storage.read(lambda records: records.sessions.find(sid))
+        return session if session is not None and session.is_live(now) else None
+
+    async def live_of(self, sub: str) -> Sequence[Session]:
+        """The account's sessions that go on, the one used last first."""
+        now = self._clock.now()
+        return await self._storage.read(lambda records: records.sessions.live_of(sub, at=now))
+
+
+def end_sessions(records: Records, sub: str, reason: EndReason, act: Act, *, except_sid: str | None = None) -> int:
+    """End every session of an account but one, as part of a transaction that holds the account.
+
+    Without that hold two of them could wait for each other's rows for ever.
+    """
+    ended = records.sessions.end_all(sub, reason, at=act.at, except_sid=except_sid)
+    for sid in ended:
+        records.security_events.append(act.done(SecurityEventKind.SESSION_ENDED, sub=sub, sid=sid, reason=str(reason)))
+    return len(ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Presentation:
+    """One use of a refresh token, with what must not be drawn inside a transaction."""
+
+    unverified_token: RefreshToken
+    request: RefreshRequest
+    salt: bytes
+    act: Act
+
+
+def _open(records: Records, proved: Account, session: Session) -> bool:
+    # Holding the account lets a password change or a disabling come before us or after us, but not in between.
+    account = records.accounts.hold(proved.sub)
+    if account is None or not account.is_active or account.password_changed_at != proved.password_changed_at:
+        return False
+    records.sessions.add(session)
+    act = Act(session.opened_at, session.opened_from, session.sub)
+    records.security_events.append(
+        act.done(SecurityEventKind.SESSION_OPENED, sub=session.sub, sid=session.sid, client_id=session.grant.client_id)
+    )
+    return True
+
+
+def _refresh(records: Records, presentation: _Presentation, policy: SessionPolicy) -> OpenSession | Refusal:
+    act, request = presentation.act, presentation.request
+    session = records.sessions.hold_by_token(presentation.unverified_token)
+    if session is None:
+        return Refusal.UNKNOWN
+    # The token is judged first: a copy ends its session whatever else is wrong with the request.
+    outcome = session.present(presentation.unverified_token, salt=presentation.salt, policy=policy, at=act.at)
+    if isinstance(outcome, Refused):
+        if outcome.refusal is Refusal.REUSED:
+            records.sessions.update(outcome.session)
+            _note(records, act, SecurityEventKind.REFRESH_TOKEN_REUSED, session, outcome.refusal)
+        return outcome.refusal
+    account = records.accounts.find(session.sub)
+    if account is None or not account.is_active:
+        return Refusal.ACCOUNT_CLOSED
+    if request.client_id != session.grant.client_id:
+        _note(records, act, SecurityEventKind.REFRESH_REFUSED, session, Refusal.OTHER_CLIENT)
+        return Refusal.OTHER_CLIENT
+    if request.audience is not None and request.audience != session.grant.audience:
+        return Refusal.OTHER_RESOURCE
+    if request.scope is not None and not request.scope <= session.grant.scope:
+        return Refusal.SCOPE_EXCEEDED
+    if isinstance(outcome, Rotated):
+        records.sessions.update(outcome.session)
+    return OpenSession(account, outcome.session, outcome.successor)
+
+
+def _note(records: Records, act: Act, kind: SecurityEventKind, session: Session, refusal: Refusal) -> None:
+    records.security_events.append(
+        act.refused(kind, sub=session.sub, sid=session.sid, client_id=session.grant.client_id, reason=str(refusal))
+    )
+
+
+def _end(records: Records, session: Session, reason: EndReason, act: Act) -> bool:
+    # One that ran out is ended all the same: an access token of it may still be good.
+    if session.is_ended:
+        return False
+    records.sessions.update(session.end(reason, at=act.at))
+    records.security_events.append(
+        act.done(SecurityEventKind.SESSION_ENDED, sub=session.sub, sid=session.sid, reason=str(reason))
+    )
+    return True

@@ -1,0 +1,92 @@
+"""User names: which are allowed, which spellings are one name, and which look like one.
+
+Two keys, both unique among accounts:
+
+- `key`, what a sign-in looks up: the PRECIS profile UsernameCaseMapped (RFC 8265 section 3.3). Letter case, width and
+  Unicode normalisation make no difference.
+- `lookalike_key`, which only keeps new accounts away from old ones: each character beyond ASCII that looks like
+  Latin letters (UTS #39, the table in `lookalikes.txt`) counts as those. So a Cyrillic or half Cyrillic "paypal" is
+  taken once the Latin one is. Characters of ASCII stand for themselves: "user1" and "userl", "modern" and "modem" are
+  different names, and so are letters of one script that resemble each other but not Latin.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from precis_i18n import get_profile
+
+from shared.errors import InvalidRequest
+
+MAX_CHARACTERS = 64
+"""Code points after mapping; room for any name a person types, little for anybody who pads."""
+MAX_BYTES = 255
+"""UTF-8 after mapping; what other systems give a user name (POSIX LOGIN_NAME_MAX, LDAP uid)."""
+MAX_TYPED_CHARACTERS = 4 * MAX_CHARACTERS
+"""Before mapping: composition joins at most four code points into one. Nothing longer is looked at."""
+INVISIBLE = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""What PRECIS allows in some words although nothing of it is seen."""
+LOOKALIKES = Path(__file__).with_name("lookalikes.txt")
+
+
+class InvalidUsername(InvalidRequest):
+    """The name is not one an account may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Username:
+    """An allowed name: as typed (width mapped and composed), and its two keys."""
+
+    text: str
+    key: str
+    lookalike_key: str
+
+
+def read_username(typed: str) -> Username:
+    """Check a name for a new account; raise InvalidUsername."""
+    key = username_key(typed)
+    text = _enforce("UsernameCasePreserved", typed) if key is not None else None
+    if key is None or text is None:
+        raise InvalidUsername(f"The user name must be 1 to {MAX_CHARACTERS} letters, digits or signs, without spaces.")
+    return Username(text, key, _lookalike_key(text))
+
+
+def username_key(typed: str) -> str | None:
+    """What a sign-in with this name looks up; None for a name that no account can have."""
+    if not 0 < len(typed) <= MAX_TYPED_CHARACTERS:
+        return None
+    key = _enforce("UsernameCaseMapped", typed)
+    if key is None or len(key) > MAX_CHARACTERS or len(key.encode()) > MAX_BYTES:
+        return None
+    # A leading mark would sit on whatever is printed before the name.
+    return None if unicodedata.category(key[0]).startswith("M") else key
+
+
+def _enforce(profile: str, typed: str) -> str | None:
+    try:
+        enforced: str = _profile(profile).enforce(typed)
+        enforced.encode()
+    except UnicodeEncodeError:  # raised by precis_i18n for a refused name, and by Python for a lone surrogate
+        return None
+    return enforced
+
+
+def _lookalike_key(text: str) -> str:
+    decomposed = unicodedata.normalize("NFD", text)
+    return unicodedata.normalize("NFC", decomposed.translate(_lookalikes()).lower())
+
+
+@cache
+def _profile(name: str) -> Any:
+    return get_profile(name)
+
+
+@cache
+def _lookalikes() -> dict[int, str]:
+    lines = LOOKALIKES.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(" ", 1) for line in lines if not line.startswith("#"))
+    return {int(point, 16): look for point, look in pairs} | dict.fromkeys(map(ord, INVISIBLE), "")

@@ -1,0 +1,71 @@
+"""Transactions: the one place where the ports of `model` meet a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from auth_service.model.security_event import SecurityEvent
+from auth_service.model.storage import Records
+from auth_service.storage.accounts import SqlAccounts
+from auth_service.storage.security_events import SqlSecurityEvents
+from auth_service.storage.sessions import SqlSessions
+from auth_service.storage.signing_keys import SqlSigningKeys
+from shared.database import Database
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+"""The Alembic folder that `shared.migrations.migrate` is called with."""
+
+log = structlog.get_logger(__name__)
+
+
+class SqlRecords:
+    """What one transaction sees (`model.storage.Records`)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.accounts = SqlAccounts(connection)
+        self.sessions = SqlSessions(connection)
+        self.signing_keys = SqlSigningKeys(connection)
+        self.security_events = SqlSecurityEvents(connection)
+
+
+class SqlStorage:
+    """Transactions over one database (`model.storage.Storage`).
+
+    A security event is written to the log as well, once the transaction that holds it is committed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        return await self._database.read(lambda connection: work(SqlRecords(connection)))
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        def whole(connection: Connection) -> tuple[T, list[SecurityEvent]]:
+            records = SqlRecords(connection)
+            return work(records), records.security_events.appended
+
+        result, events = await self._database.write(whole)
+        for event in events:
+            _log_event(event)
+        return result
+
+
+def _log_event(event: SecurityEvent) -> None:
+    fields = {
+        "actor": event.actor,
+        "sub": event.sub,
+        "sid": event.sid,
+        "client_id": event.client_id,
+        "address": event.caller.address,
+        "user_agent": event.caller.user_agent,
+        **event.detail,
+    }
+    log.info(str(event.kind), outcome=str(event.outcome), **{name: value for name, value in fields.items() if value})
