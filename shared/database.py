@@ -46,11 +46,13 @@ def parse_database_url(url: str) -> URL:
     """Read a SQLAlchemy URL for SQLite (a file) or PostgreSQL; raise ValueError saying what is wrong."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the text of a ValueError would show a part of the URL
         raise ValueError("is not a database URL such as sqlite:///file or postgresql://user@host/name") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise ValueError("must name a file: an SQLite database in memory would lose everything")
+        if parsed.query:
+            raise ValueError("must not have a query: how SQLite is opened is decided here")
         return parsed.set(drivername="sqlite+pysqlite")
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
@@ -119,8 +121,7 @@ def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    assert url.database is not None
-    make_private_file(Path(url.database))
+    make_private_file(Path(str(url.database)))
     # isolation_level None: the driver opens no transaction by itself; the "begin" event below does.
     engine = create_engine(
         url,
@@ -153,8 +154,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return
-        except sqlite3.OperationalError:
-            if deadline <= 0:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or deadline <= 0:
                 raise
             deadline -= 0.05
             time.sleep(0.05)

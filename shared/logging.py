@@ -6,12 +6,13 @@ and so is whatever looks like a token, wherever it stands.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -46,7 +47,7 @@ def configure_logging(service: str, *, level: str = "info", clock: Clock | None 
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=_LineWriterFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -62,6 +63,23 @@ def configure_logging(service: str, *, level: str = "info", clock: Clock | None 
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
     logging.captureWarnings(True)
+
+
+class _LineWriter(structlog.WriteLogger):
+    def msg(self, message: str) -> None:
+        # A full disk behind the log is no reason to refuse what the service is asked for.
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LineWriterFactory:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, *_arguments: object) -> _LineWriter:
+        return _LineWriter(self._stream)
 
 
 class _Origin:

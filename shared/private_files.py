@@ -45,7 +45,7 @@ def write_private_file(path: Path, content: bytes, *, replace: bool) -> bool:
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            os.replace(draft, path)
+            draft.replace(path)
         else:
             try:
                 os.link(draft, path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -183,6 +185,18 @@ def test_what_cannot_be_encoded_is_still_a_line(lines: Lines) -> None:
     """A lone surrogate or bytes that are no text do not lose the line."""
     structlog.get_logger().info("odd", path="/\udcff", raw=b"\xff")
     assert lines()[0]["event"] == "odd"
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(lines: Lines) -> None:
+    """Hostile cases, Storage, "disk full": a log on a full disk does not become the answer to a request."""
+
+    class FullDisk(StringIO):
+        def write(self, text: str, /) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with redirect_stderr(FullDisk()):
+        configure_logging("sample")
+        structlog.get_logger().error("lost")
 
 
 @given(st.text(alphabet="abcXYZ019._~-+/= :@{}\"',;\n"))
