@@ -86,7 +86,7 @@ class Sessions:
         return await self._storage.write(lambda records: _refresh(records, presentation, self._policy))
 
     async def end(self, sid: str, ending: Ending, *, of: str | None = None) -> bool:
-        """End one session; with `of` only when it is that account's. False when there is none, or it was ended before."""
+        """End one session; with `of` only when it is that account's. False when there is none that goes on."""
         act = Act(self._clock.now(), ending.caller, ending.actor)
 
         def work(records: Records) -> bool:
