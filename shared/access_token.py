@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, Protocol, TypeGuard
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeGuard
 
 from shared import base64url
 from shared.bearer import InvalidToken, TokenFault
@@ -110,19 +110,86 @@ def _to_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
-class VerifiedAccessToken(AccessToken):
+class VerifiedAccessToken:
     """An access token that `AccessTokenDecoder.verify` found good; nothing else can make one.
 
-    `claims` are all its claims, read-only to the bottom; `kid` names the key that signed it.
+    It has the members of `AccessToken`; `kid` names the key that signed it. What every request looks at is a
+    slot, the rest is read from the claims when it is asked for. It is shared between requests, so nothing that
+    it hands out can be changed.
     """
 
-    __slots__ = ("claims", "kid", "not_before")
-    claims: Mapping[str, object]
-    kid: str
+    __slots__ = (
+        "_claims",
+        "client_id",
+        "expires_at",
+        "issued_at",
+        "issuer",
+        "kid",
+        "not_before",
+        "scope",
+        "subject",
+        "token_id",
+    )
+    issuer: str
+    subject: str
+    client_id: str
+    issued_at: float
+    expires_at: float
     not_before: float | None
+    token_id: str
+    scope: Scope
+    kid: str
+    _claims: Mapping[str, Any]
 
-    def __init__(self, *_: object, **__: object) -> None:
+    def __init__(self) -> None:
         raise TypeError("only the decoder makes a verified token")
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """All claims, as the issuer wrote them, read-only to the bottom."""
+        frozen: Mapping[str, Any] = _freeze(self._claims)
+        return frozen
+
+    @property
+    def audience(self) -> str | tuple[str, ...]:
+        audience: str | tuple[str, ...] = _freeze(self._claims["aud"])
+        return audience
+
+    @property
+    def session_id(self) -> str | None:
+        return self._claims.get("sid")
+
+    @property
+    def auth_time(self) -> float | None:
+        return self._claims.get("auth_time")
+
+    @property
+    def acr(self) -> str | None:
+        return self._claims.get("acr")
+
+    @property
+    def amr(self) -> tuple[str, ...]:
+        return tuple(self._claims.get("amr") or ())
+
+    @property
+    def profile(self) -> Mapping[str, object]:
+        """Who the user is, as far as the scope lets it be known (OpenID Connect Core section 5.1)."""
+        claims = self._claims
+        profile: dict[str, object] = {
+            name: claims[name] for name in ("preferred_username", "name", "email") if isinstance(claims.get(name), str)
+        }
+        if "email_verified" in claims:
+            # "true", 1 and the like are not a verified address.
+            profile["email_verified"] = claims["email_verified"] is True
+        return MappingProxyType(profile)
+
+    @property
+    def is_of_client(self) -> bool:
+        """Whether a client acts for itself and no user is there (RFC 9068 section 5)."""
+        return self.subject == self.client_id
+
+    def __repr__(self) -> str:
+        return f"<VerifiedAccessToken {self.token_id!r} of {self.subject!r}>"
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a verified token is immutable")
@@ -134,8 +201,7 @@ class VerifiedAccessToken(AccessToken):
         raise TypeError("a verified token does not leave the process that verified it")
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedToken:
+class UnverifiedToken(NamedTuple):
     """A token of the right form with an acceptable header; its signature and its claims are yet unknown."""
 
     signing_input: bytes
@@ -158,14 +224,16 @@ class AccessTokenDecoder:
     def read(self, unverified_token: str) -> UnverifiedToken:
         """Check form and header (RFC 7515 sections 2 to 4, RFC 8725 section 3.1 and 3.11)."""
         segments, signing_input = _split(unverified_token)
+        header_segment, payload_segment, signature_segment = segments
+        known = self._known_headers.get(header_segment)
         try:
-            payload = base64url.decode_alphabetic(segments[1])
-            signature = base64url.decode_alphabetic(segments[2])
-            header = base64url.decode_alphabetic(segments[0])
+            header = base64url.decode_alphabetic(header_segment) if known is None else b""
+            payload = base64url.decode_alphabetic(payload_segment)
+            signature = base64url.decode_alphabetic(signature_segment)
         except ValueError:
             raise InvalidToken(TokenFault.ENCODING) from None
-        kid, algorithm = self._known_headers.get(segments[0]) or self._read_header(header)
-        return UnverifiedToken(signing_input, segments[0], payload, signature, kid, algorithm)
+        kid, algorithm = self._read_header(header) if known is None else known
+        return UnverifiedToken(signing_input, header_segment, payload, signature, kid, algorithm)
 
     def is_plausible(self, unverified: UnverifiedToken, now: float) -> bool:
         """Whether its claims would pass if they were signed: what may be asked before a key set is fetched again."""
@@ -235,8 +303,11 @@ class AccessTokenDecoder:
 
     def _check_claims(self, claims: dict[str, Any], now: float) -> tuple[Scope, str, str]:
         rules, profile = self.rules, self.rules.profile
-        _check_issuer(claims, rules.issuer)
-        _check_audience(claims, rules.audience)
+        # Equality with a text is also the check of the type: JSON has no other value that equals one.
+        if claims.get("iss") != rules.issuer:
+            raise InvalidToken(TokenFault.ISSUER)
+        if not _is_for(rules.audience, claims.get("aud")):
+            raise InvalidToken(TokenFault.AUDIENCE)
         _read_identifier(claims, ("sub",), TokenFault.SUBJECT)
         client_id = _read_identifier(claims, profile.client_id_claims, TokenFault.CLIENT)
         token_id = ""
@@ -274,7 +345,7 @@ def _split(unverified_token: str) -> tuple[list[bytes], bytes]:
     if encoded.translate(None, base64url.ALPHABET) != b"..":
         raise InvalidToken(TokenFault.FORMAT)
     segments = encoded.split(b".")
-    if not all(segments):
+    if b"" in segments:
         raise InvalidToken(TokenFault.FORMAT)
     return segments, encoded[: len(segments[0]) + 1 + len(segments[1])]
 
@@ -293,20 +364,10 @@ def _read_claims(payload: bytes) -> dict[str, Any]:
     return claims
 
 
-def _check_issuer(claims: dict[str, Any], issuer: str) -> None:
-    presented = claims.get("iss")
-    if not isinstance(presented, str) or presented != issuer:
-        raise InvalidToken(TokenFault.ISSUER)
-
-
-def _check_audience(claims: dict[str, Any], audience: str) -> None:
-    presented = claims.get("aud")
+def _is_for(audience: str, presented: object) -> bool:
     if isinstance(presented, list):
-        if audience in presented and all(isinstance(item, str) for item in presented):
-            return
-    elif isinstance(presented, str) and presented == audience:
-        return
-    raise InvalidToken(TokenFault.AUDIENCE)
+        return audience in presented and all(isinstance(item, str) for item in presented)
+    return presented == audience
 
 
 def _read_identifier(claims: dict[str, Any], names: tuple[str, ...], fault: TokenFault) -> str:
@@ -381,16 +442,6 @@ def _read_scope(claims: dict[str, Any], profile: Profile) -> Scope:
     return Scope()
 
 
-def _read_profile(claims: dict[str, Any]) -> Mapping[str, object]:
-    profile: dict[str, object] = {
-        name: claims[name] for name in ("preferred_username", "name", "email") if isinstance(claims.get(name), str)
-    }
-    if "email_verified" in claims:
-        # "true", 1 and the like are not a verified address.
-        profile["email_verified"] = claims["email_verified"] is True
-    return MappingProxyType(profile)
-
-
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return MappingProxyType({name: _freeze(item) for name, item in value.items()})
@@ -399,38 +450,21 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-_EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
+_set = object.__setattr__
 
 
 def _make_verified(
     claims: dict[str, Any], scope: Scope, client_id: str, token_id: str, kid: str
 ) -> VerifiedAccessToken:
-    for name, value in claims.items():
-        if type(value) in (dict, list):
-            claims[name] = _freeze(value)
-    get = claims.get
-    values = {
-        "issuer": claims["iss"],
-        "subject": claims["sub"],
-        "audience": claims["aud"],
-        "client_id": client_id,
-        "issued_at": claims["iat"],
-        "expires_at": claims["exp"],
-        "token_id": token_id,
-        "scope": scope,
-        "session_id": get("sid"),
-        "auth_time": get("auth_time"),
-        "acr": get("acr"),
-        "amr": get("amr") or (),
-        "profile": _EMPTY if _PROFILE_NAMES.isdisjoint(claims) else _read_profile(claims),
-        "claims": MappingProxyType(claims),
-        "kid": kid,
-        "not_before": get("nbf"),
-    }
     verified = object.__new__(VerifiedAccessToken)
-    for name, value in values.items():
-        object.__setattr__(verified, name, value)
+    _set(verified, "issuer", claims["iss"])
+    _set(verified, "subject", claims["sub"])
+    _set(verified, "client_id", client_id)
+    _set(verified, "issued_at", claims["iat"])
+    _set(verified, "expires_at", claims["exp"])
+    _set(verified, "not_before", claims.get("nbf"))
+    _set(verified, "token_id", token_id)
+    _set(verified, "scope", scope)
+    _set(verified, "kid", kid)
+    _set(verified, "_claims", claims)
     return verified
-
-
-_PROFILE_NAMES: Final = frozenset(PROFILE_CLAIMS)
