@@ -10,7 +10,9 @@ import sys
 
 import click
 
+from auth_service.keys.sealing import MasterKeyUnusable
 from auth_service.settings import AuthSettings
+from shared.database import DatabaseUnavailable
 from shared.settings import SettingsError
 
 
@@ -26,14 +28,18 @@ def main(context: click.Context) -> None:
 def serve() -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C; requests in flight are finished."""
     # Imported here: the other commands need no web server.
-    from auth_service.app import create_listeners
+    from auth_service.app import open_listeners
     from shared.logging import configure_logging
     from shared.serving import run
 
     settings = load_settings()
     configure_logging("auth", level=settings.log_level)
     ready_line = f"auth service ready on http://localhost:{settings.port} (issuer {settings.issuer})"
-    sys.exit(run(lambda: create_listeners(settings), ready_line=lambda: ready_line))
+    try:
+        sys.exit(run(lambda: open_listeners(settings), ready_line=ready_line))
+    except (MasterKeyUnusable, DatabaseUnavailable) as error:
+        click.echo(f"cannot start: {error}", err=True)
+        sys.exit(1)
 
 
 def load_settings() -> AuthSettings:

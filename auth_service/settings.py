@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from auth_service.keys.sealing import HOW_TO_MAKE_ONE, MasterKey
 from shared.database import parse_database_url
 from shared.scope import Scope
 from shared.settings import Port, Settings, check_url
@@ -71,6 +72,16 @@ class AuthSettings(Settings):
         parse_database_url(url.get_secret_value())
         return url
 
+    @field_validator("master_key")
+    @classmethod
+    def _master_key(cls, master_key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if master_key is not None:
+            MasterKey.parse(master_key.get_secret_value())
+        elif "database_url" in info.data and not _is_embedded(info.data["database_url"]):
+            # A file beside one process would lock the other replicas out of the keys in their database.
+            raise ValueError(f"must be given with PostgreSQL, the same for every replica; {HOW_TO_MAKE_ONE}")
+        return master_key
+
     @field_validator("resources")
     @classmethod
     def _resources(cls, resources: dict[str, tuple[str, ...]], info: ValidationInfo) -> dict[str, tuple[str, ...]]:
@@ -102,8 +113,12 @@ class AuthSettings(Settings):
     def embedded_folder(self) -> Path | None:
         """The folder of the embedded database; None with PostgreSQL."""
         url = parse_database_url(self.database_url.get_secret_value())
-        return Path(url.database).parent if url.drivername.startswith("sqlite") and url.database else None
+        return Path(url.database).parent if _is_embedded(self.database_url) and url.database else None
 
     def warnings(self) -> list[str]:
         """What is allowed but should be seen in the log."""
         return [f"plain http is accepted for the host {host}" for host in self.plain_http_hosts]
+
+
+def _is_embedded(url: SecretStr) -> bool:
+    return parse_database_url(url.get_secret_value()).drivername.startswith("sqlite")

@@ -50,8 +50,10 @@ class Operation:
     errors: tuple[type[ServiceError], ...] = ()
     body: type[BaseModel] | Mapping[str, Any] | None = None
     body_media_type: str = "application/json"
+    body_required: bool = True
     scopes: tuple[str, ...] | None = None
-    """The scopes the bearer token must carry; None where no token is needed."""
+    """The scopes the bearer token must carry; None where no token is looked at."""
+    token_required: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers it reads: name to what they do."""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -128,9 +130,9 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {operation.body_media_type: {"schema": _schema(operation.body, schemas)}}
-        rendered["requestBody"] = {"required": True, "content": content}
+        rendered["requestBody"] = {"required": operation.body_required, "content": content}
     if operation.scopes is not None:
-        rendered["security"] = [{"bearer": list(operation.scopes)}]
+        rendered["security"] = [{"bearer": list(operation.scopes)}, *([] if operation.token_required else [{}])]
     return rendered
 
 

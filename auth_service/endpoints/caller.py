@@ -27,12 +27,12 @@ class CallerReader:
 
     def read(self, request: web.Request) -> Caller:
         """The caller's address and what it calls itself."""
-        return Caller(address=self._address(request), user_agent=request.headers.get("User-Agent"))
+        return Caller(address=self._address(request), user_agent=request.headers.get("User-Agent", ""))
 
-    def _address(self, request: web.Request) -> str | None:
+    def _address(self, request: web.Request) -> str:
         peer = _parse(request.remote or "")
         if peer is None:
-            return None
+            return ""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))[-MAX_FORWARDED_CHARACTERS:]
         for text in reversed(forwarded.split(",")):
             if not self._is_trusted(peer):

@@ -19,7 +19,8 @@ OPENID_PATH = "/.well-known/openid-configuration"
 JWKS_PATH = "/.well-known/jwks.json"
 ENDPOINTS = {"token_endpoint": "/token", "revocation_endpoint": "/revoke"}
 CLAIMS = (
-    "iss sub aud client_id iat exp jti scope sid auth_time acr amr preferred_username name email email_verified".split()
+    *("iss", "sub", "aud", "client_id", "iat", "exp", "jti", "scope", "sid", "auth_time", "acr", "amr"),
+    *("preferred_username", "name", "email", "email_verified"),
 )
 _DESCRIPTION = Operation(
     summary="What this authorization server is and where its endpoints are.",

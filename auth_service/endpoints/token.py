@@ -81,7 +81,7 @@ class TokenEndpoint:
         # 4. Prove and store, in one transaction; it is committed before anything is signed.
         authorization = await grant.authorize(token_request)
         # 5. Sign and answer.
-        return token_response(self._issuer.issue(authorization))
+        return token_response(self._issuer.issue(authorization.opened, authorization.scope))
 
 
 async def _read_form(request: web.Request) -> Mapping[str, str]:

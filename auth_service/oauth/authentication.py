@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PASSWORD_METHOD = "pwd"  # noqa: S105 - the registered name of a method (RFC 8176), not a password
+PASSWORD_METHOD = "pwd"
 ONE_FACTOR = "1"
 """The context class of a sign-in with one factor; a resource server that wants more names another."""
 

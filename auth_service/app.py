@@ -1,0 +1,160 @@
+"""The composition root: everything the auth service is made of, wired once, opened and closed in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from auth_service.endpoints.bearer import FirstPartyBearer
+from auth_service.endpoints.caller import CallerReader
+from auth_service.endpoints.jwks import MAX_AGE_SECONDS, JwksEndpoint
+from auth_service.endpoints.login import LoginEndpoint
+from auth_service.endpoints.logout import LogoutEndpoint
+from auth_service.endpoints.metadata import MetadataEndpoint
+from auth_service.endpoints.password import PasswordEndpoint
+from auth_service.endpoints.register import RegisterEndpoint
+from auth_service.endpoints.sessions import SessionsEndpoint
+from auth_service.endpoints.token import TokenEndpoint
+from auth_service.grants.refresh_token import RefreshTokenGrant
+from auth_service.identity.accounts import Accounts
+from auth_service.identity.password_policy import PasswordPolicy
+from auth_service.identity.passwords import PasswordHasher
+from auth_service.identity.sessions import Sessions
+from auth_service.keys.key_ring import open_key_ring
+from auth_service.keys.schedule import DAY_SECONDS, KeySettings
+from auth_service.keys.sealing import MasterKey, MasterKeys
+from auth_service.model.session import SessionPolicy
+from auth_service.oauth.resources import Resources
+from auth_service.settings import AuthSettings
+from auth_service.storage.storage import MIGRATIONS, SqlStorage
+from auth_service.tokens.access_tokens import AccessTokens
+from auth_service.tokens.sign_in import SignIn
+from auth_service.tokens.token_issuer import TokenIssuer
+from shared.clock import Clock, SystemClock
+from shared.database import Database, DatabaseUnavailable
+from shared.metrics import RequestFigures, create_metrics_app, create_registry
+from shared.migrations import migrate
+from shared.openapi import OpenApiDocument
+from shared.serving import Listener
+from shared.web import Health, create_app
+
+VERSION = "0.1.0"
+SERVICE_WORDS = ("signet",)
+"""What this service is called; a password made of little else is refused."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthService:
+    """The two apps of one running service: the public one and the metrics."""
+
+    app: web.Application
+    metrics_app: web.Application
+
+
+@contextlib.asynccontextmanager
+async def open_auth_service(settings: AuthSettings, clock: Clock | None = None) -> AsyncIterator[AuthService]:
+    """The auth service, migrated and with a key to sign with; closed when the block ends.
+
+    Raises MasterKeyUnusable or DatabaseUnavailable when it cannot start.
+    """
+    clock = clock or SystemClock()
+    for warning in settings.warnings():
+        log.warning("unsafe_setting", what=warning)
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database.open(settings.database_url.get_secret_value())
+        stack.push_async_callback(database.close)
+        await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
+        storage = SqlStorage(database)
+        hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
+        stack.push_async_callback(hasher.close)
+        key_ring = await stack.enter_async_context(
+            open_key_ring(storage, master_keys(settings), key_settings(settings), clock)
+        )
+
+        resources = Resources(settings.resources)
+        accounts = Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+        sessions = Sessions(storage, session_policy(settings), clock)
+        issuer = TokenIssuer(AccessTokens(settings.issuer, key_ring, clock, settings.access_token_seconds))
+        sign_in = SignIn(accounts, sessions, resources, issuer, clock)
+        caller = CallerReader(settings.trusted_proxies)
+        bearer = FirstPartyBearer(settings.issuer, resources, key_ring, sessions, clock)
+        grants = [RefreshTokenGrant(sessions)]
+
+        registry = create_registry()
+        app = create_app(
+            [
+                RegisterEndpoint(accounts, caller, is_open=settings.registration == "open"),
+                LoginEndpoint(sign_in, caller),
+                TokenEndpoint(grants, issuer, caller),
+                LogoutEndpoint(sessions, bearer, caller),
+                PasswordEndpoint(accounts, bearer, caller),
+                SessionsEndpoint(sessions, bearer, caller),
+                JwksEndpoint(key_ring),
+                MetadataEndpoint(settings.issuer, resources, tuple(grant.grant_type for grant in grants)),
+                OpenApiDocument(title="Signet auth service", version=VERSION, server=settings.issuer),
+                Health([key_ring, DatabaseReadiness(database)]),
+            ],
+            figures=RequestFigures(registry),
+            access_log=settings.access_log,
+        )
+        yield AuthService(app, create_metrics_app(registry))
+
+
+@contextlib.asynccontextmanager
+async def open_listeners(settings: AuthSettings) -> AsyncIterator[Sequence[Listener]]:
+    """The service and where it listens, for `shared.serving.run`."""
+    async with open_auth_service(settings) as service:
+        yield [
+            Listener(service.app, settings.host, settings.port),
+            Listener(service.metrics_app, settings.metrics_host, settings.metrics_port),
+        ]
+
+
+class DatabaseReadiness:
+    """Ready while the database answers."""
+
+    name = "database"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def report(self) -> tuple[bool, Mapping[str, object]]:
+        try:
+            await self._database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
+        except DatabaseUnavailable:
+            return False, {}
+        return True, {}
+
+
+def master_keys(settings: AuthSettings) -> MasterKeys:
+    """The master key of the setting, or the one in the file beside the embedded database, made at the first start."""
+    if settings.master_key is not None:
+        return MasterKeys(MasterKey.parse(settings.master_key.get_secret_value()))
+    folder = settings.embedded_folder
+    assert folder is not None  # noqa: S101 - the settings refuse PostgreSQL without a master key
+    return MasterKeys(MasterKey.load_or_create(folder / "master.key"))
+
+
+def key_settings(settings: AuthSettings) -> KeySettings:
+    """How keys are made and replaced under these settings."""
+    return KeySettings(
+        key_bits=settings.key_bits,
+        rotation_seconds=settings.key_rotation_days * DAY_SECONDS,
+        max_age_seconds=MAX_AGE_SECONDS,
+    )
+
+
+def session_policy(settings: AuthSettings) -> SessionPolicy:
+    """How long sessions live under these settings."""
+    return SessionPolicy(
+        idle_timeout=settings.session_idle_seconds,
+        absolute_lifetime=settings.session_seconds,
+        grace=settings.refresh_grace_seconds,
+    )

@@ -1,0 +1,66 @@
+"""`POST /password`: the signed-in user's own password, changed; every other session of the account ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from auth_service.endpoints.bearer import FirstPartyBearer
+from auth_service.endpoints.caller import CallerReader
+from auth_service.identity.accounts import Accounts, PasswordChange, WeakPassword
+from auth_service.tokens.sign_in import InvalidCredentials
+from shared.bearer import InvalidToken, MissingCredentials
+from shared.errors import InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.openapi import Answer, Operation, describe
+from shared.web import NO_STORE, read_model
+
+
+class PasswordRequest(BaseModel):
+    """The password in force and the one to follow."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    current_password: str
+    new_password: str
+
+
+class PasswordEndpoint:
+    """Changes a password for who proves the present one."""
+
+    def __init__(self, accounts: Accounts, bearer: FirstPartyBearer, caller: CallerReader) -> None:
+        self._accounts = accounts
+        self._bearer = bearer
+        self._caller = caller
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        return [web.post("/password", self.post)]
+
+    @describe(
+        Operation(
+            summary="Change the password; every other session of the account ends.",
+            body=PasswordRequest,
+            answers={204: Answer("The password is changed.")},
+            errors=(
+                InvalidRequest,
+                WeakPassword,
+                InvalidCredentials,
+                InvalidToken,
+                MissingCredentials,
+                UnsupportedMediaType,
+                Unavailable,
+            ),
+            scopes=(),
+        )
+    )
+    async def post(self, request: web.Request) -> web.Response:
+        session = await self._bearer.live_session(request)
+        wanted = await read_model(request, PasswordRequest)
+        change = PasswordChange(presented=wanted.current_password, new=wanted.new_password)
+        changed = await self._accounts.change_password(
+            session.sub, change, keep_sid=session.sid, caller=self._caller.read(request)
+        )
+        if not changed:
+            raise InvalidCredentials
+        return web.Response(status=204, headers=NO_STORE)

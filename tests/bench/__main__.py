@@ -1,0 +1,23 @@
+"""`python -m tests.bench [SECTION ...]`: all sections, or those named."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import service
+from tests.bench.load import require_wrk
+
+SECTIONS = {"service": service.main}
+
+
+def main(names: list[str]) -> None:
+    require_wrk()
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise SystemExit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    for name in names or SECTIONS:
+        SECTIONS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
