@@ -8,34 +8,61 @@ runs. Two processes may start together: one migrates, the other waits and finds 
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, Engine, MetaData, inspect, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+
+from shared.database import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
 ADVISORY_LOCK = 0x5167_6E65_745F_0001
 """PostgreSQL's lock for migrations, one number for every process of one database."""
+LOCK_TRIES = 24
+"""How often SQLite's lock is tried for; each try waits SQLITE_BUSY_SECONDS, so this is two minutes."""
 
 
 def migrate(engine: Engine, script_location: Path) -> None:
     """Upgrade the database behind `engine` to the newest revision in `script_location`/versions, once.
 
-    `script_location` is an Alembic folder whose `env.py` is `run_revisions(target_metadata)`.
+    `script_location` is an Alembic folder whose `env.py` is `run_revisions(target_metadata)`. DatabaseUnavailable
+    when the database cannot be reached or stays locked; then nothing is changed.
     """
     newest = newest_revision(script_location)
+    for last_try in (*[False] * (LOCK_TRIES - 1), True):
+        try:
+            _migrate(engine, script_location, newest)
+        except (IntegrityError, DataError, ProgrammingError):
+            raise  # a revision of ours is wrong
+        except DBAPIError as error:
+            if last_try or not _is_locked(error):
+                raise DatabaseUnavailable("The database cannot be opened.") from error
+        else:
+            return
+
+
+def _migrate(engine: Engine, script_location: Path, newest: str) -> None:
     with engine.connect() as connection:
         if _is_current(connection, newest):
             return
     # The whole upgrade is one transaction that holds the lock; SQLite's DDL is transactional too.
     with engine.execution_options(begin="BEGIN EXCLUSIVE").begin() as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            # A migration may take its time, and whoever waits for it must.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         if not _is_current(connection, newest):
             _upgrade(connection, script_location)
             log.info("schema_migrated", revision=newest)
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return bool(code & 0xFF == sqlite3.SQLITE_BUSY)
 
 
 def run_revisions(target_metadata: MetaData) -> None:
