@@ -135,7 +135,7 @@ def print_what_to_try(environ: Mapping[str, str]) -> None:
     """The README's lines, with the ports of this run."""
     ports = [str(service.address(environ)[1]) for service in SERVICES]
     lines = subprocess.run([ROOT / "scripts" / "try-it", *ports], check=True, capture_output=True, text=True).stdout
-    print(f"\nBoth services are ready. Try it:\n\n{lines}\nCtrl-C stops them.", flush=True)
+    print(f"\nTry it:\n\n{lines}\nCtrl-C stops them.", flush=True)
 
 
 def main() -> int:

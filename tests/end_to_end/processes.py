@@ -1,0 +1,96 @@
+"""Both services as processes of this machine, with embedded SQLite in a folder each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.end_to_end.deployment import Deployment, Service, free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+END_SECONDS = 30.0
+
+
+class Processes(Deployment):
+    """`python -m auth_service` and `python -m resource_service`."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        auth, resource, auth_metrics, resource_metrics = free_ports(4)
+        super().__init__({Service.AUTH: auth, Service.RESOURCE: resource})
+        self._folder = folder
+        self._running: dict[Service, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            "AUTH_PORT": str(auth),
+            "AUTH_METRICS_PORT": str(auth_metrics),
+            "AUTH_RESOURCES": f'{{"http://localhost:{resource}": ["data:read", "data:write"]}}',
+            "AUTH_DATABASE_URL": f"sqlite:///{self.data_folder(Service.AUTH)}/auth.sqlite3",
+            "RESOURCE_PORT": str(resource),
+            "RESOURCE_METRICS_PORT": str(resource_metrics),
+            "RESOURCE_ISSUER": f"http://localhost:{auth}",
+            "RESOURCE_DATABASE_URL": f"sqlite:///{self.data_folder(Service.RESOURCE)}/resource.sqlite3",
+            **settings,
+        }
+
+    def data_folder(self, service: Service) -> Path:
+        return self._folder / service.value
+
+    def pid(self, service: Service) -> int:
+        return self._running[service].pid
+
+    def start(self, service: Service) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AUTH_", "RESOURCE_"))}
+        own = {name: value for name, value in self._environment.items() if name.startswith(f"{service.value.upper()}_")}
+        with self._log_file(service).open("ab") as log_file:
+            self._running[service] = subprocess.Popen(
+                [sys.executable, "-m", service.package, "serve"],
+                cwd=ROOT,
+                env=inherited | own,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def stop(self, service: Service) -> None:
+        process = self._running.pop(service)
+        process.terminate()
+        code = process.wait(END_SECONDS)
+        assert code == 0, f"{service} ended with {code}:\n{self.logs(service)}"
+
+    def kill(self, service: Service) -> None:
+        process = self._running.pop(service)
+        process.kill()
+        process.wait(END_SECONDS)
+
+    def logs(self, service: Service) -> str:
+        return self._log_file(service).read_text()
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _log_file(self, service: Service) -> Path:
+        return self._folder / f"{service}.log"
+
+
+@contextlib.contextmanager
+def running_processes(folder: Path, **settings: str) -> Iterator[Processes]:
+    """Both services, ready, with their data and logs under `folder`; ended when the block ends."""
+    processes = Processes(folder, settings)
+    try:
+        for service in Service:
+            processes.start(service)
+        processes.wait_until_ready()
+        yield processes
+    finally:
+        processes.end()
