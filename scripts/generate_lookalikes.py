@@ -76,10 +76,10 @@ def looks(skeleton: Callable[[str], str]) -> dict[str, str]:
 
 def _ascii_by_preference() -> str:
     # Of the ASCII characters with one skeleton the last one named here stands for it: letters before digits before
-    # signs, small letters before capitals.
+    # signs, small letters before capitals; of the signs the apostrophe before the grave accent.
     printable = "".join(map(chr, range(0x21, 0x7F)))
     signs = [character for character in printable if not character.isalnum()]
-    ranked = [*signs, *"0123456789", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abcdefghijklmnopqrstuvwxyz"]
+    ranked = [*reversed(signs), *"0123456789", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abcdefghijklmnopqrstuvwxyz"]
     return "".join(ranked)
 
 
