@@ -1,29 +1,31 @@
 """`python -m shared.health URL`: exit code 0 when URL answers 200 in time, 1 otherwise.
 
-The container images' health check: they hold no curl, and this needs nothing but the standard library.
+The container images' health check: they hold no curl, and this needs nothing but the standard library. It asks
+that one address, follows nothing and knows no proxy.
 """
 
 from __future__ import annotations
 
 import http.client
 import sys
-import urllib.request
+from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 3.0
 
 
 def answers(url: str) -> bool:
-    """Whether `url` answers 200 within `TIMEOUT_SECONDS`; no proxy is asked, however the environment is set."""
-    if not url.startswith(("http://", "https://")):
+    """Whether `url`, plain http, answers 200 within `TIMEOUT_SECONDS`."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
         return False
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
     try:
-        with opener.open(url, timeout=TIMEOUT_SECONDS) as response:
-            status: int = response.status
-            return status == http.HTTPStatus.OK
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
-        # urllib's errors are OSErrors: not listening, not in time, not 2xx.
         return False
+    finally:
+        connection.close()
 
 
 def main(arguments: list[str]) -> int:
