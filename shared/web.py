@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
 from shared.logging import request_id
 from shared.metrics import RequestFigures
+from shared.strict_json import strict_json_loads
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY_BYTES = 65_536
 """The largest body any endpoint takes; each may take less."""
 MAX_JSON_BYTES = 16_384
-MAX_JSON_DEPTH = 32
 BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 PRESENTED_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -234,59 +234,6 @@ async def read_model(request: web.Request, model: type[M], *, max_bytes: int = M
 
 def _member_name(location: tuple[int | str, ...]) -> str:
     return str(location[0]) if location else ""
-
-
-def strict_json_loads(data: bytes) -> Any:
-    """Read JSON as RFC 8259 and RFC 7493 (I-JSON) want it; raise ValueError.
-
-    Refused beside syntax errors: bytes that are not UTF-8, a byte order mark, duplicate members, NaN and
-    Infinity, numbers beyond a double, lone surrogates, nesting beyond MAX_JSON_DEPTH.
-    """
-    text = data.decode("utf-8")
-    try:
-        value = json.loads(
-            text, object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite_float
-        )
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    _check_depth_and_text(value)
-    return value
-
-
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate member")
-    return members
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite_float(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("number out of range")
-    return number
-
-
-def _check_depth_and_text(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_JSON_DEPTH + 1):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, str):
-                item.encode("utf-8")  # UnicodeEncodeError, a ValueError, for a lone surrogate
-            elif isinstance(item, dict):
-                below.extend(item.keys())
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-        if not below:
-            return
-        level = below
-    raise ValueError("nested too deeply")
 
 
 class Health:
