@@ -7,6 +7,8 @@ from typing import Any
 
 MAX_JSON_DEPTH = 32
 """Nesting beyond this is refused; nothing we read comes near it."""
+MAX_INTEGER_DIGITS = 300
+"""So many always fit a double, which ends at 1.8e308; what is longer is looked at (RFC 7493 section 2.2)."""
 JSON_WHITESPACE = " \t\n\r"
 
 
@@ -47,22 +49,33 @@ def _finite_float(text: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite_float)
+def _finite_int(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        _finite_float(text)
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite_float, parse_int=_finite_int
+)
 
 
 def _check_depth_and_text(value: Any) -> None:
     level = [value]
     for _ in range(MAX_JSON_DEPTH + 1):
         below: list[Any] = []
+        containers = False
         for item in level:
             if isinstance(item, str):
                 item.encode("utf-8")  # UnicodeEncodeError, a ValueError, for a lone surrogate
             elif isinstance(item, dict):
+                containers = True
                 below.extend(item.keys())
                 below.extend(item.values())
             elif isinstance(item, list):
+                containers = True
                 below.extend(item)
-        if not below:
+        if not containers:
             return
         level = below
     raise ValueError("nested too deeply")

@@ -35,6 +35,9 @@ BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 PRESENTED_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
+CLIENT_GONE = 499
+"""The status counted for a request whose client left before the answer; nobody receives it."""
+
 NO_STORE = {"Cache-Control": "no-store"}
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -109,6 +112,8 @@ def error_response(error: ServiceError) -> web.Response:
             response.headers.add(name, value)
         else:
             response.headers[name] = value
+    if error.headers.get("Connection") == "close":
+        response.force_close()
     return response
 
 
@@ -136,17 +141,22 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
         except ServiceError as error:
             response = error_response(error)
         except web.HTTPException as error:
-            response = _http_error(error)
+            response = http_error_response(error)
         except asyncio.CancelledError:
-            figures.finish(request, 499, started)
+            figures.finish(request, CLIENT_GONE, started)
             raise
-        except Exception:
+        except Exception as error:
+            if _is_gone(request, error):
+                figures.finish(request, CLIENT_GONE, started)
+                raise
             log.exception("request_failed", method=request.method, route=figures.route_of(request))
             response = error_response(_ServerError())
-        headers = response.headers
         if not response.prepared:
-            headers["X-Request-ID"] = presented
-            headers.update(SECURITY_HEADERS)
+            if request.writer.output_size:
+                figures.finish(request, response.status, started)
+                raise _broken_off(request)
+            response.headers["X-Request-ID"] = presented
+            response.headers.update(SECURITY_HEADERS)
         seconds = figures.finish(request, response.status, started)
         if access_log or response.status >= 500:
             log.info(
@@ -162,6 +172,18 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
     return answer
 
 
+def _is_gone(request: web.Request, error: Exception) -> bool:
+    """Whether `error` is only that the client left, and not a connection of our own that failed."""
+    return isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing())
+
+
+def _broken_off(request: web.Request) -> ConnectionError:
+    """End the connection of an answer that began and then failed: half of it must not be taken for the whole."""
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionAbortedError("the answer broke off")
+
+
 class _ServerError(ServiceError):
     status = 500
     code = "server_error"
@@ -170,10 +192,11 @@ class _ServerError(ServiceError):
         super().__init__("Something went wrong here; the log knows more under this request id.")
 
 
-def _http_error(error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals (404, 405, 413, ...) in our form; redirects are not errors and are passed on."""
+def http_error_response(error: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals (404, 405, 413, ...) in our form; a redirect keeps its headers and has no body."""
     if error.status < 400:
-        raise error
+        headers = {name: value for name, value in error.headers.items() if not name.lower().startswith("content-")}
+        return web.Response(status=error.status, headers=headers)
     body = {
         "error": STATUS_CODES.get(error.status, "invalid_request"),
         "error_description": STATUS_TEXTS.get(error.status, "The request cannot be answered as it stands."),
