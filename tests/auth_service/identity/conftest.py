@@ -1,0 +1,55 @@
+"""The identity services over the real storage, with a frozen clock and a hash that costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from auth_service.identity.accounts import Accounts
+from auth_service.identity.password_policy import PasswordPolicy
+from auth_service.identity.passwords import PasswordHasher
+from auth_service.identity.sessions import Sessions
+from auth_service.storage.storage import SqlStorage
+from tests.auth_service.identity.hashing import CHEAP
+from tests.auth_service.stored import (
+    NOW,
+    POLICY,
+    database,
+    database_url,
+    migrated_file,
+    second_database,
+    storage,
+)
+from tests.clock import FrozenClock
+
+__all__ = ["database", "database_url", "migrated_file", "second_database", "storage"]
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock(NOW)
+
+
+@pytest.fixture
+async def hasher() -> AsyncIterator[PasswordHasher]:
+    opened = PasswordHasher(threads=2, queue_length=100, profile=CHEAP)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def password_policy() -> PasswordPolicy:
+    return PasswordPolicy(["signet"])
+
+
+@pytest.fixture
+def accounts(
+    storage: SqlStorage, hasher: PasswordHasher, password_policy: PasswordPolicy, clock: FrozenClock
+) -> Accounts:
+    return Accounts(storage, hasher, password_policy, clock)
+
+
+@pytest.fixture
+def sessions(storage: SqlStorage, clock: FrozenClock) -> Sessions:
+    return Sessions(storage, POLICY, clock)
