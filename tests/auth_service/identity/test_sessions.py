@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import select
 
 from auth_service.identity.sessions import Ending, OpenSession, RefreshRequest, Sessions
 from auth_service.model.account import Account
@@ -14,6 +15,7 @@ from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.security_event import Act, Outcome, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason, Refusal
 from auth_service.storage.storage import SqlStorage
+from auth_service.storage.tables import metadata
 from shared.database import Database
 from shared.scope import Scope
 from tests.auth_service.stored import CALLER, GRANT, NOW, POLICY, account
@@ -260,8 +262,7 @@ async def test_the_database_holds_no_usable_token(sessions: Sessions, opened: Op
     for _ in range(2):
         tokens.append(await refreshed(sessions, tokens[-1]))
     with database.engine.connect() as connection:
-        tables = ("sessions", "security_events")
-        rows = [row for table in tables for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]
+        rows = [row for table in metadata.sorted_tables for row in connection.execute(select(table))]
     dump = b"|".join(
         bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for row in rows for value in row
     )
