@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -176,3 +178,20 @@ def _postgresql_engine(url: URL) -> Engine:
         pool_timeout=POSTGRESQL_CONNECT_SECONDS,
         connect_args=options,
     )
+
+
+def insert_unless_taken(connection: Connection, table: Table, values: Mapping[str, object]) -> bool:
+    """Insert one row; False, and nothing stored, when a unique value of it is taken.
+
+    A concurrent writer of the same value is waited for. Raises nothing for what is taken, so a transaction goes on.
+    """
+    statement = _insert_unless_taken(table, connection.dialect.name)
+    return connection.execute(statement, dict(values)).one_or_none() is not None
+
+
+@lru_cache(maxsize=64)
+def _insert_unless_taken(table: Table, dialect: str) -> Executable:
+    # Both dialects spell it alike but have a class each; only the one in use is imported, the other costs 2 MB.
+    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
+    statement: Executable = insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    return statement

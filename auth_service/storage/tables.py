@@ -1,7 +1,7 @@
 """The tables as the newest release knows them; `migrations` brings a database there.
 
-Names that several tables share mean the same: `sub` an account's subject, `sid` a session, `*_at` an instant in seconds
-since the epoch.
+What is told to one dialect only stands in `partial_indexes`. Names that several tables share mean the same: `sub` an
+account's subject, `sid` a session, `*_at` an instant in seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
-    text,
 )
 
 metadata = MetaData(
@@ -49,8 +47,9 @@ accounts = Table(
     CheckConstraint("state IN ('active', 'disabled')", name="state"),
 )
 
-# A refresh changes no indexed column, so PostgreSQL can rewrite the row in its page (HOT); the fill factor leaves
-# room for that. Sweeping goes by `expires_at`, which never moves, and not by `idle_expires_at`, which always does.
+# A refresh changes no indexed column, so PostgreSQL can rewrite the row in its page (HOT); the fill factor that the
+# migration sets leaves room for that. Sweeping goes by `expires_at`, which never moves, and not by `idle_expires_at`,
+# which always does.
 sessions = Table(
     "sessions",
     metadata,
@@ -81,15 +80,7 @@ sessions = Table(
         "(parent_hash IS NULL) = (successor_salt IS NULL) AND (parent_hash IS NULL) = (parent_used_at IS NULL)",
         name="parent_whole",
     ),
-    postgresql_with={"fillfactor": "80"},
 )
-Index(
-    "ix_sessions_ended_at",
-    sessions.c.ended_at,
-    sqlite_where=text("ended_at IS NOT NULL"),
-    postgresql_where=text("ended_at IS NOT NULL"),
-)
-
 signing_keys = Table(
     "signing_keys",
     metadata,
@@ -107,15 +98,6 @@ signing_keys = Table(
     CheckConstraint("(master_key_id IS NULL) = (sealed_private_key IS NULL)", name="sealed_whole"),
     CheckConstraint("(sealed_private_key IS NULL) = (state IN ('retired', 'revoked'))", name="destroyed"),
 )
-# Who may become the pending or the active key is settled here, whatever the processes believe.
-Index(
-    "uq_signing_keys_place",
-    signing_keys.c.state,
-    unique=True,
-    sqlite_where=text("state IN ('pending', 'active')"),
-    postgresql_where=text("state IN ('pending', 'active')"),
-)
-
 # No foreign key to `accounts`: the trail outlives what it tells of (under a pseudonym once the account is deleted).
 security_events = Table(
     "security_events",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auth_service.storage import partial_indexes  # noqa: F401 - adds its indexes to the metadata
 from auth_service.storage.tables import metadata
 from shared.migrations import run_revisions
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from auth_service.model.security_event import Act, SecurityEventKind
 from auth_service.model.storage import Records
+from auth_service.storage import partial_indexes  # noqa: F401 - adds its indexes to the metadata
 from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import metadata
 from shared.database import Database
