@@ -20,6 +20,7 @@ from auth_service.model.session import (
     Session,
     SessionGrant,
     SessionPolicy,
+    is_session_id,
     open_session,
 )
 from auth_service.model.storage import Records, Storage
@@ -85,12 +86,14 @@ class Sessions:
         presentation = _Presentation(token, request, new_successor_salt(), Act(self._clock.now(), caller))
         return await self._storage.write(lambda records: _refresh(records, presentation, self._policy))
 
-    async def end(self, sid: str, ending: Ending, *, of: str | None = None) -> bool:
+    async def end(self, unverified_sid: str, ending: Ending, *, of: str | None = None) -> bool:
         """End one session; with `of` only when it is that account's. False when there is none that goes on."""
+        if not is_session_id(unverified_sid):
+            return False
         act = Act(self._clock.now(), ending.caller, ending.actor)
 
         def work(records: Records) -> bool:
-            session = records.sessions.hold(sid)
+            session = records.sessions.hold(unverified_sid)
             if session is None or (of is not None and session.sub != of):
                 return False
             return _end(records, session, ending.reason, act)

@@ -13,6 +13,7 @@ the window. The parts that must be random are handed in, so every move here is a
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from shared.scope import Scope
 
 SESSION_ID_BYTES = 16
 """128 random bits (ASVS 5.0 7.2.3)."""
+SESSION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 MAX_GRACE_SECONDS = 60
 """No lost answer takes longer to be missed; Okta and Cognito allow as much."""
 
@@ -237,6 +239,11 @@ class SessionRecords(Protocol):
     def sweep(self, *, before: float, limit: int) -> int:
         """Remove up to `limit` sessions that expired or were ended before `before`; return how many went."""
         ...
+
+
+def is_session_id(text: str) -> bool:
+    """Whether `text`, from wherever it came, has the form of a `sid`."""
+    return SESSION_ID_FORM.fullmatch(text) is not None
 
 
 def open_session(

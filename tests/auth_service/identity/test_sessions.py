@@ -221,7 +221,8 @@ async def test_a_session_is_ended_by_its_owner_only(
     """With another account's name, or none of its own, nothing ends; afterwards it does, once."""
     sid = opened.session.sid
     assert not await sessions.end(sid, SIGN_OUT, of="mallory")
-    assert not await sessions.end("no-such-session", SIGN_OUT)
+    for unknown in ("A" * 22, "", "\x00" * 22, "\ud800" * 22, "é" * 22, f"{sid}\n", sid * 1_000):
+        assert not await sessions.end(unknown, SIGN_OUT)
     assert await sessions.end(sid, SIGN_OUT, of=alice.sub)
     assert not await sessions.end(sid, SIGN_OUT, of=alice.sub)
     assert await refresh(sessions, opened.refresh_token) is Refusal.ENDED
