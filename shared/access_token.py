@@ -113,13 +113,15 @@ def _to_json(value: object) -> bytes:
 class VerifiedAccessToken:
     """An access token that `AccessTokenDecoder.verify` found good; nothing else can make one.
 
-    It has the members of `AccessToken`; `kid` names the key that signed it. What every request looks at is a
-    slot, the rest is read from the claims when it is asked for. It is shared between requests, so nothing that
-    it hands out can be changed.
+    It has the members of `AccessToken`; `kid` names the key that signed it. What requests look at is a slot, the
+    rest is read again from the payload when it is asked for: thousands of these are kept, and shared between
+    requests, so they are small and nothing that they hand out can be changed.
     """
 
     __slots__ = (
-        "_claims",
+        "_payload",
+        "acr",
+        "auth_time",
         "client_id",
         "expires_at",
         "issued_at",
@@ -127,6 +129,7 @@ class VerifiedAccessToken:
         "kid",
         "not_before",
         "scope",
+        "session_id",
         "subject",
         "token_id",
     )
@@ -138,8 +141,11 @@ class VerifiedAccessToken:
     not_before: float | None
     token_id: str
     scope: Scope
+    session_id: str | None
+    auth_time: float | None
+    acr: str | None
     kid: str
-    _claims: Mapping[str, Any]
+    _payload: bytes
 
     def __init__(self) -> None:
         raise TypeError("only the decoder makes a verified token")
@@ -147,34 +153,22 @@ class VerifiedAccessToken:
     @property
     def claims(self) -> Mapping[str, Any]:
         """All claims, as the issuer wrote them, read-only to the bottom."""
-        frozen: Mapping[str, Any] = _freeze(self._claims)
-        return frozen
+        claims: Mapping[str, Any] = _freeze(strict_json_loads(self._payload))
+        return claims
 
     @property
     def audience(self) -> str | tuple[str, ...]:
-        audience: str | tuple[str, ...] = _freeze(self._claims["aud"])
+        audience: str | tuple[str, ...] = self.claims["aud"]
         return audience
 
     @property
-    def session_id(self) -> str | None:
-        return self._claims.get("sid")
-
-    @property
-    def auth_time(self) -> float | None:
-        return self._claims.get("auth_time")
-
-    @property
-    def acr(self) -> str | None:
-        return self._claims.get("acr")
-
-    @property
     def amr(self) -> tuple[str, ...]:
-        return tuple(self._claims.get("amr") or ())
+        return self.claims.get("amr") or ()
 
     @property
     def profile(self) -> Mapping[str, object]:
         """Who the user is, as far as the scope lets it be known (OpenID Connect Core section 5.1)."""
-        claims = self._claims
+        claims = self.claims
         profile: dict[str, object] = {
             name: claims[name] for name in ("preferred_username", "name", "email") if isinstance(claims.get(name), str)
         }
@@ -188,6 +182,16 @@ class VerifiedAccessToken:
         """Whether a client acts for itself and no user is there (RFC 9068 section 5)."""
         return self.subject == self.client_id
 
+    def identity(self) -> dict[str, str]:
+        """What a log line may say of it: whose it is and which, nothing that opens a door."""
+        return {
+            "iss": self.issuer,
+            "sub": self.subject,
+            "client_id": self.client_id,
+            "jti": self.token_id,
+            "kid": self.kid,
+        }
+
     def __repr__(self) -> str:
         return f"<VerifiedAccessToken {self.token_id!r} of {self.subject!r}>"
 
@@ -199,6 +203,9 @@ class VerifiedAccessToken:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a verified token does not leave the process that verified it")
+
+
+_set: Final = object.__setattr__
 
 
 class UnverifiedToken(NamedTuple):
@@ -252,7 +259,22 @@ class AccessTokenDecoder:
         claims = _read_claims(unverified.unverified_payload)
         scope, client_id, token_id = self._check_claims(claims, now)
         self._remember_header(unverified)
-        return _make_verified(claims, scope, client_id, token_id, key.kid)
+        get = claims.get
+        verified = object.__new__(VerifiedAccessToken)
+        _set(verified, "issuer", self.rules.issuer)
+        _set(verified, "subject", claims["sub"])
+        _set(verified, "client_id", client_id)
+        _set(verified, "issued_at", claims["iat"])
+        _set(verified, "expires_at", claims["exp"])
+        _set(verified, "not_before", get("nbf"))
+        _set(verified, "token_id", token_id)
+        _set(verified, "scope", scope)
+        _set(verified, "session_id", get("sid"))
+        _set(verified, "auth_time", get("auth_time"))
+        _set(verified, "acr", get("acr"))
+        _set(verified, "kid", key.kid)
+        _set(verified, "_payload", unverified.unverified_payload)
+        return verified
 
     def decode(self, unverified_token: str, keys: Mapping[str, PublicJwk], now: float) -> VerifiedAccessToken:
         """Both steps with a complete set of keys, by key id."""
@@ -448,23 +470,3 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_freeze(item) for item in value)
     return value
-
-
-_set = object.__setattr__
-
-
-def _make_verified(
-    claims: dict[str, Any], scope: Scope, client_id: str, token_id: str, kid: str
-) -> VerifiedAccessToken:
-    verified = object.__new__(VerifiedAccessToken)
-    _set(verified, "issuer", claims["iss"])
-    _set(verified, "subject", claims["sub"])
-    _set(verified, "client_id", client_id)
-    _set(verified, "issued_at", claims["iat"])
-    _set(verified, "expires_at", claims["exp"])
-    _set(verified, "not_before", claims.get("nbf"))
-    _set(verified, "token_id", token_id)
-    _set(verified, "scope", scope)
-    _set(verified, "kid", kid)
-    _set(verified, "_claims", claims)
-    return verified

@@ -1,0 +1,83 @@
+"""What a route asks of a token, said beside the handler (RFC 6750 section 3.1, RFC 9470)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from shared.access_token import VerifiedAccessToken
+from shared.bearer import InsufficientScope, InsufficientUserAuthentication
+from shared.scope import Scope
+
+log = structlog.get_logger(__name__)
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+RULE_ATTRIBUTE: Final = "__access_rule__"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """All of `scope`, one of `any_of`, one of `acr_values`, a sign-in at most `max_age` seconds ago.
+
+    What is empty or None asks nothing. A hierarchy of scopes is written with `any_of`, the one that a client
+    should ask for first.
+    """
+
+    scope: Scope = field(default_factory=Scope)
+    any_of: Scope = field(default_factory=Scope)
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
+
+    def check(self, token: VerifiedAccessToken, now: float) -> None:
+        """Raise InsufficientScope or InsufficientUserAuthentication unless `token` reaches this far at `now`."""
+        if not self.scope <= token.scope or (self.any_of and self.any_of.isdisjoint(token.scope)):
+            log.info("scope_insufficient", needed=str(self.needed_scope()), **token.identity())
+            raise InsufficientScope(self.needed_scope())
+        if self.acr_values and token.acr not in self.acr_values:
+            raise self._step_up()
+        if self.max_age is not None and (token.auth_time is None or now - token.auth_time > self.max_age):
+            raise self._step_up()
+
+    def needed_scope(self) -> Scope:
+        """All that a client has to ask for to do this."""
+        return self.scope | Scope(*list(self.any_of)[:1])
+
+    def _step_up(self) -> InsufficientUserAuthentication:
+        return InsufficientUserAuthentication(acr_values=self.acr_values, max_age=self.max_age)
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """The mark of a route that needs no token."""
+
+
+PUBLIC: Final = Public()
+
+
+def protect(
+    *scope: str, any_of: Iterable[str] = (), acr: Iterable[str] = (), max_age: int | None = None
+) -> Callable[[H], H]:
+    """Mark a handler with what it needs; `@protect("data:read")` is the usual form."""
+    rule = AccessRule(Scope(*scope), Scope(*any_of), tuple(acr), max_age)
+
+    def mark(handler: H) -> H:
+        setattr(handler, RULE_ATTRIBUTE, rule)
+        return handler
+
+    return mark
+
+
+def public(handler: H) -> H:
+    """Mark a handler that anybody may call. Without a mark a route is closed."""
+    setattr(handler, RULE_ATTRIBUTE, PUBLIC)
+    return handler
+
+
+def rule_of(handler: object) -> AccessRule | Public | None:
+    """The mark of a handler, None without one."""
+    rule = getattr(handler, RULE_ATTRIBUTE, None)
+    return rule if isinstance(rule, AccessRule | Public) else None

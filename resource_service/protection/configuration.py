@@ -1,0 +1,130 @@
+"""What a protected resource is told about itself and about the issuers it trusts: plain values, checked whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from resource_service.protection.access_rule import AccessRule
+from shared.jwk import MIN_RSA_BITS, JwkRules
+from shared.scope import Scope
+from shared.settings import check_url
+from shared.token_rules import LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, RFC9068, Profile, TokenRules
+
+STALE_SECONDS: Final = 3_600
+"""How long known keys are served after the last success; also the bound of an emergency removal in an outage."""
+MAX_STALE_SECONDS: Final = 86_400
+CACHED_TOKENS: Final = 16_384
+CACHED_BYTES: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedIssuer:
+    """One issuer whose tokens are accepted, and how they are to look.
+
+    `jwks_uri` None finds the key set through the issuer's metadata. Times are seconds. `last_good_file` keeps
+    the newest good key set for a start while the issuer is down.
+    """
+
+    issuer: str
+    jwks_uri: str | None = None
+    algorithms: frozenset[str] = frozenset({"RS256"})
+    profile: Profile = RFC9068
+    min_rsa_bits: int = MIN_RSA_BITS
+    unlabelled_algorithm: str | None = None
+    leeway: int = LEEWAY_SECONDS
+    max_lifetime: int = MAX_LIFETIME_SECONDS
+    max_age: int | None = None
+    stale_seconds: int = STALE_SECONDS
+    last_good_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.stale_seconds <= MAX_STALE_SECONDS:
+            raise ValueError(f"stale_seconds must be between 0 and {MAX_STALE_SECONDS}")
+        self.jwk_rules()
+        self.token_rules("any")
+
+    def jwk_rules(self) -> JwkRules:
+        """Which of the issuer's keys are used."""
+        return JwkRules(self.algorithms, self.min_rsa_bits, self.unlabelled_algorithm)
+
+    def token_rules(self, audience: str) -> TokenRules:
+        """What the issuer's tokens must say here."""
+        return TokenRules(
+            issuer=self.issuer,
+            audience=audience,
+            algorithms=self.algorithms,
+            profile=self.profile,
+            leeway=self.leeway,
+            max_lifetime=self.max_lifetime,
+            max_age=self.max_age,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectedResource:
+    """One resource server (RFC 9728): its identifier, which is the audience of its tokens, and whom it trusts.
+
+    `default_rule` holds for every route that says nothing of its own; `public_paths` are route patterns that are
+    open though their handlers are not marked. `allow_origins` are the web origins that may call (`*` for any);
+    `plain_http_hosts` the hosts, beside loopback, that may be reached without TLS.
+    """
+
+    identifier: str
+    issuers: tuple[TrustedIssuer, ...]
+    realm: str | None = None
+    scopes: Scope = field(default_factory=Scope)
+    name: str | None = None
+    documentation: str | None = None
+    jwt_scheme: bool = False
+    default_rule: AccessRule = field(default_factory=AccessRule)
+    public_paths: frozenset[str] = frozenset()
+    allow_origins: frozenset[str] = frozenset()
+    plain_http_hosts: tuple[str, ...] = ()
+    cached_tokens: int = CACHED_TOKENS
+    cached_bytes: int = CACHED_BYTES
+
+    def __post_init__(self) -> None:
+        check_url(self.identifier, plain_http_hosts=self.plain_http_hosts)
+        if not self.issuers:
+            raise ValueError("at least one issuer must be trusted")
+        if len({trusted.issuer for trusted in self.issuers}) != len(self.issuers):
+            raise ValueError("an issuer is named twice")
+        for trusted in self.issuers:
+            check_url(trusted.issuer, plain_http_hosts=self.plain_http_hosts)
+            if trusted.jwks_uri is not None:
+                check_key_url(trusted.jwks_uri, self.plain_http_hosts)
+        if "offline_access" in self.scopes:
+            raise ValueError("offline_access is between client and issuer, not a scope of a resource")
+        for origin in self.allow_origins:
+            _check_origin(origin, self.allow_origins)
+
+    @property
+    def metadata_path(self) -> str:
+        """Where the metadata lies: the well-known path before the identifier's own (RFC 9728 section 3.1)."""
+        return "/.well-known/oauth-protected-resource" + urlsplit(self.identifier).path.removesuffix("/")
+
+    @property
+    def metadata_url(self) -> str:
+        parts = urlsplit(self.identifier)
+        return f"{parts.scheme}://{parts.netloc}{self.metadata_path}"
+
+
+def check_key_url(url: str, plain_http_hosts: tuple[str, ...]) -> str:
+    """Return the address of a key set when it may be fetched from; it may have a query, or raise ValueError."""
+    check_url(url.partition("?")[0], plain_http_hosts=plain_http_hosts)
+    if "#" in url or not url.isascii() or not url.isprintable():
+        raise ValueError("must be an absolute URL in ASCII without a fragment")
+    return url
+
+
+def _check_origin(origin: str, all_origins: frozenset[str]) -> None:
+    if origin == "*":
+        if len(all_origins) > 1:
+            raise ValueError("* already allows every origin")
+        return
+    parts = urlsplit(origin)
+    if parts.scheme not in ("https", "http") or origin != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
+        raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://app.example")

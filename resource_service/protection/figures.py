@@ -1,0 +1,120 @@
+"""How the protection does, for readiness and for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from resource_service.protection.remote_key_set import KeySetHealth
+from resource_service.protection.token_cache import CacheFigures
+from shared.bearer import TokenFault
+
+PREFIX = "signet_protection"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerHealth:
+    """One trusted issuer's keys and the cache of its tokens."""
+
+    keys: KeySetHealth
+    cache: CacheFigures
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionHealth:
+    """All issuers, and how many tokens were refused for which fault."""
+
+    issuers: tuple[IssuerHealth, ...]
+    refusals: Mapping[TokenFault, int]
+
+    @property
+    def usable(self) -> bool:
+        """Whether every trusted issuer's tokens can be checked."""
+        return all(issuer.keys.usable for issuer in self.issuers)
+
+
+class ProtectionReadiness:
+    """A condition of `GET /readyz`: there is a usable key set of every issuer."""
+
+    name = "keys"
+
+    def __init__(self, health: Callable[[], ProtectionHealth]) -> None:
+        self._health = health
+
+    async def report(self) -> tuple[bool, Mapping[str, object]]:
+        """Whether it holds, and briefly how old the oldest set is and how many keys there are."""
+        health = self._health()
+        ages = [issuer.keys.age for issuer in health.issuers if issuer.keys.age is not None]
+        return health.usable, {
+            "age_seconds": round(max(ages)) if ages else None,
+            "keys": sum(len(issuer.keys.kids) for issuer in health.issuers),
+            "stale": any(issuer.keys.stale for issuer in health.issuers),
+        }
+
+
+class ProtectionFigures(Collector):
+    """The same for Prometheus, read when it is asked for: requests pay nothing."""
+
+    def __init__(self, health: Callable[[], ProtectionHealth]) -> None:
+        self._health = health
+
+    def collect(self) -> Iterable[Metric]:
+        health = self._health()
+        for name, (text, read) in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["issuer"])
+            for issuer in health.issuers:
+                gauge.add_metric([issuer.keys.issuer], read(issuer))
+            yield gauge
+        for name, (text, read) in _COUNTERS.items():
+            counter = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["issuer"])
+            for issuer in health.issuers:
+                counter.add_metric([issuer.keys.issuer], read(issuer))
+            yield counter
+        yield from _by_reason(health)
+
+
+def _by_reason(health: ProtectionHealth) -> Iterable[Metric]:
+    faults = CounterMetricFamily(
+        f"{PREFIX}_key_fetch_failures", "Fetches of a key set that failed.", labels=["issuer", "fault"]
+    )
+    skipped = GaugeMetricFamily(
+        f"{PREFIX}_keys_skipped", "Keys of the set in force that are not used.", labels=["issuer", "reason"]
+    )
+    keys = GaugeMetricFamily(f"{PREFIX}_key", "1 for each key in force.", labels=["issuer", "kid"])
+    for issuer in health.issuers:
+        for fault, count in issuer.keys.faults.items():
+            faults.add_metric([issuer.keys.issuer, fault.value], count)
+        for reason, count in issuer.keys.skipped.items():
+            skipped.add_metric([issuer.keys.issuer, reason.value], count)
+        for kid in issuer.keys.kids:
+            keys.add_metric([issuer.keys.issuer, kid], 1)
+    refusals = CounterMetricFamily(f"{PREFIX}_tokens_refused", "Tokens refused, by the rule broken.", labels=["fault"])
+    for token_fault, count in health.refusals.items():
+        refusals.add_metric([token_fault.value], count)
+    return faults, skipped, keys, refusals
+
+
+_Read = Callable[[IssuerHealth], float]
+_GAUGES: Mapping[str, tuple[str, _Read]] = {
+    "keys_usable": ("1 while tokens can be checked.", lambda issuer: issuer.keys.usable),
+    "keys_stale": ("1 while the key set is older than it should be.", lambda issuer: issuer.keys.stale),
+    "keys_age_seconds": (
+        "Time since the key set was last confirmed; NaN before the first.",
+        lambda issuer: float("nan") if issuer.keys.age is None else issuer.keys.age,
+    ),
+    "keys_generation": ("Grows when the keys change.", lambda issuer: issuer.keys.generation),
+    "key_fetch_failures_in_row": ("Failures since the last success.", lambda issuer: issuer.keys.failures_in_row),
+    "unknown_key_gate_open": ("1 while callers may cause a fetch.", lambda issuer: issuer.keys.gate_open),
+    "unknown_key_waiting": ("Requests waiting for a fetch.", lambda issuer: issuer.keys.waiting),
+    "cached_tokens": ("Verified tokens kept.", lambda issuer: issuer.cache.entries),
+    "cached_bytes": ("What they take, estimated.", lambda issuer: issuer.cache.estimated_bytes),
+}
+_COUNTERS: Mapping[str, tuple[str, _Read]] = {
+    "key_fetches": ("Attempts to fetch the key set.", lambda issuer: issuer.keys.attempts),
+    "cache_hits": ("Tokens found verified.", lambda issuer: issuer.cache.hits),
+    "cache_misses": ("Tokens that had to be verified.", lambda issuer: issuer.cache.misses),
+    "cache_evictions": ("Tokens put out for want of room.", lambda issuer: issuer.cache.evictions),
+}

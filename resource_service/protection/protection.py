@@ -1,0 +1,86 @@
+"""The one entry: everything that protects an application, made from one value and mounted in one call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from resource_service.protection.bounded_fetch import FetchLimits
+from resource_service.protection.configuration import ProtectedResource
+from resource_service.protection.cors import CrossOrigin
+from resource_service.protection.figures import (
+    IssuerHealth,
+    ProtectionFigures,
+    ProtectionHealth,
+    ProtectionReadiness,
+)
+from resource_service.protection.metadata import ResourceMetadata
+from resource_service.protection.middleware import protection_middleware
+from resource_service.protection.remote_key_set import RemoteKeySet
+from resource_service.protection.revocation import NothingRevoked, RevocationCheck
+from resource_service.protection.token_cache import VerifiedTokenCache
+from resource_service.protection.verifier import IssuerVerifier, Verifier
+from shared.clock import Clock, SystemClock
+
+
+class Protection:
+    """Protects one aiohttp application as one resource server.
+
+        Protection(ProtectedResource("https://api.example", (TrustedIssuer("https://login.example"),))).setup(app)
+
+    closes every route that is not marked `@public`. An application that composes its layers itself takes the parts
+    instead: `middleware`, `metadata`, `running`, `readiness`, `figures`.
+    """
+
+    def __init__(
+        self,
+        resource: ProtectedResource,
+        *,
+        clock: Clock | None = None,
+        revocation: RevocationCheck | None = None,
+        fetch_limits: FetchLimits | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        self._issuers = tuple(
+            IssuerVerifier(
+                trusted.token_rules(resource.identifier),
+                RemoteKeySet(trusted, clock, plain_http_hosts=resource.plain_http_hosts, limits=fetch_limits),
+                VerifiedTokenCache(resource.cached_tokens, resource.cached_bytes),
+            )
+            for trusted in resource.issuers
+        )
+        self._cross_origin = CrossOrigin(resource.allow_origins)
+        self.verifier = Verifier(self._issuers, revocation or NothingRevoked(), clock)
+        self.middleware: Any = protection_middleware(resource, self.verifier, self._cross_origin, clock)
+        self.metadata = ResourceMetadata(resource)
+        self.readiness = ProtectionReadiness(self.health)
+        self.figures = ProtectionFigures(self.health)
+
+    def setup(self, app: web.Application) -> None:
+        """Protect `app`, innermost of the middlewares it has so far; add the metadata route and the key refreshing."""
+        app.middlewares.append(self.middleware)
+        app.add_routes(self.metadata.routes())
+        self.attach(app)
+
+    def attach(self, app: web.Application) -> None:
+        """Keep the keys fresh while `app` runs, and add the headers for browsers where origins are allowed."""
+        app.cleanup_ctx.append(self.running)
+        if self._cross_origin.is_used:
+            app.on_response_prepare.append(self._cross_origin.add_headers)
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """A `cleanup_ctx`: the key sets refresh from start to stop. A start waits for no issuer."""
+        async with AsyncExitStack() as stack:
+            for issuer in self._issuers:
+                await stack.enter_async_context(issuer.keys.running())
+            yield
+
+    def health(self) -> ProtectionHealth:
+        """The figures at this moment."""
+        return ProtectionHealth(
+            tuple(IssuerHealth(issuer.keys.health(), issuer.cache.figures()) for issuer in self._issuers),
+            dict(self.verifier.refusals),
+        )
