@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import argon2
 import structlog
 from aiohttp import web
 
@@ -23,7 +24,7 @@ from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
 from auth_service.identity.accounts import Accounts
 from auth_service.identity.password_policy import PasswordPolicy
-from auth_service.identity.passwords import PasswordHasher
+from auth_service.identity.passwords import OWASP_ARGON2ID, PasswordHasher
 from auth_service.identity.sessions import Sessions
 from auth_service.keys.key_ring import open_key_ring
 from auth_service.keys.schedule import DAY_SECONDS, KeySettings
@@ -59,8 +60,12 @@ class AuthService:
 
 
 @contextlib.asynccontextmanager
-async def open_auth_service(settings: AuthSettings, clock: Clock | None = None) -> AsyncIterator[AuthService]:
+async def open_auth_service(
+    settings: AuthSettings, clock: Clock | None = None, *, password_profile: argon2.Parameters = OWASP_ARGON2ID
+) -> AsyncIterator[AuthService]:
     """The auth service, migrated and with a key to sign with; closed when the block ends.
+
+    `password_profile` is what new passwords are hashed with; no setting makes it weaker.
 
     Raises MasterKeyUnusable or DatabaseUnavailable when it cannot start.
     """
@@ -72,7 +77,9 @@ async def open_auth_service(settings: AuthSettings, clock: Clock | None = None) 
         stack.push_async_callback(database.close)
         await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
         storage = SqlStorage(database)
-        hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
+        hasher = PasswordHasher(
+            threads=settings.password_threads, queue_length=settings.password_queue, profile=password_profile
+        )
         stack.push_async_callback(hasher.close)
         key_ring = await stack.enter_async_context(
             open_key_ring(storage, master_keys(settings), key_settings(settings), clock)

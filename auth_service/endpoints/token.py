@@ -78,9 +78,11 @@ class TokenEndpoint:
         grant = self._grants.get(token_request.require("grant_type"))
         if grant is None:
             raise UnsupportedGrantType("There is no such grant type here.")
-        # 4. Prove and store, in one transaction; it is committed before anything is signed.
+        # 4. Be able to sign.
+        self._issuer.require_key()
+        # 5. Prove and store, in one transaction; it is committed before anything is signed.
         authorization = await grant.authorize(token_request)
-        # 5. Sign and answer.
+        # 6. Sign and answer.
         return token_response(self._issuer.issue(authorization.opened, authorization.scope))
 
 

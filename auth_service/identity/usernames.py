@@ -77,7 +77,7 @@ def _enforce(profile: str, typed: str) -> str | None:
 
 def _lookalike_key(text: str) -> str:
     decomposed = unicodedata.normalize("NFD", text)
-    return unicodedata.normalize("NFC", decomposed.translate(_lookalikes()).lower())
+    return unicodedata.normalize("NFC", decomposed.translate(_LOOKS).lower())
 
 
 @cache
@@ -85,8 +85,11 @@ def _profile(name: str) -> Any:
     return get_profile(name)
 
 
-@cache
-def _lookalikes() -> dict[int, str]:
+def _read_lookalikes() -> dict[int, str]:
     lines = LOOKALIKES.read_text(encoding="utf-8").splitlines()
     pairs = (line.split(" ", 1) for line in lines if not line.startswith("#"))
     return {int(point, 16): look for point, look in pairs} | dict.fromkeys(map(ord, INVISIBLE), "")
+
+
+# Read here and not at the first registration: that one would wait for the disk on the event loop.
+_LOOKS = _read_lookalikes()

@@ -33,6 +33,10 @@ class AccessTokens:
         self._clock = clock
         self.lifetime_seconds = lifetime_seconds
 
+    def require_key(self) -> None:
+        """Raise Unavailable when there is no key to sign with at present."""
+        self._keys.signing_key()
+
     def mint(self, account: Account, session: Session, scope: Scope) -> str:
         """A signed token for `account` in `session`, with as much of the session's scope as `scope` names.
 

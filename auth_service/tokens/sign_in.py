@@ -43,7 +43,11 @@ class SignIn:
     async def with_password(
         self, presented_username: str, presented_password: str, asked_scope: str | None, caller: Caller
     ) -> TokenSet:
-        """The first token set of a new session; InvalidScope before any credential is looked at, InvalidCredentials."""
+        """The first token set of a new session.
+
+        Unavailable and InvalidScope before any credential is looked at; InvalidCredentials.
+        """
+        self._issuer.require_key()
         resource = self._resources.default
         scope = resource.grant(asked_scope)
         account = await self._accounts.authenticate(presented_username, presented_password, caller)

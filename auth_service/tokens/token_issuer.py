@@ -14,6 +14,14 @@ class TokenIssuer:
     def __init__(self, access_tokens: AccessTokens) -> None:
         self._access_tokens = access_tokens
 
+    def require_key(self) -> None:
+        """Raise Unavailable when nothing can be signed at present.
+
+        To be asked before anything is stored: a refresh token that was spent for an answer which then cannot be made
+        looks like a stolen one when its owner comes again.
+        """
+        self._access_tokens.require_key()
+
     def issue(self, opened: OpenSession, scope: Scope) -> TokenSet:
         """The answer's tokens; `scope` is the session's or a part of it."""
         return TokenSet(
