@@ -1,0 +1,57 @@
+"""The running auth service."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from auth_service.app import open_auth_service
+from auth_service.keys.sealing import new_master_key
+from auth_service.settings import AuthSettings
+from tests.auth_service.running import AuthClient, running_auth
+from tests.clock import FrozenClock
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a service that has started once: schema, master key and signing key, nobody registered."""
+    folder = tmp_path_factory.mktemp("prepared") / "auth"
+
+    async def start_once() -> None:
+        settings = AuthSettings.load({"AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.sqlite3"})
+        async with open_auth_service(settings, FrozenClock()):
+            pass
+
+    asyncio.run(start_once())
+    return folder
+
+
+@pytest.fixture
+def auth_environment(request: pytest.FixtureRequest, tmp_path: Path, prepared_folder: Path) -> dict[str, str]:
+    """The settings of a service on an empty store of its own: SQLite, or what `EACH_DATABASE` says."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url: str = request.getfixturevalue("postgresql_url")
+        return {"AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
+    shutil.copytree(prepared_folder, tmp_path / "auth")
+    return {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}
+
+
+@pytest.fixture
+def auth_settings(auth_environment: dict[str, str]) -> AuthSettings:
+    return AuthSettings.load(auth_environment)
+
+
+@pytest.fixture
+async def auth(auth_settings: AuthSettings, clock: FrozenClock) -> AsyncIterator[AuthClient]:
+    """The auth service, running."""
+    async with running_auth(auth_settings, clock) as client:
+        yield client

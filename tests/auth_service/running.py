@@ -1,0 +1,251 @@
+"""The auth service as a test runs it: the real composition behind the real server, and a client that looks closely.
+
+Only the clock and the cost of a password hash are not those of production. Whatever a test asks for, `AuthClient`
+checks what holds for every answer: its headers, the one form of refusal, and that nothing that was sent comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+from blockbuster import blockbuster_ctx
+from yarl import URL
+
+from auth_service.app import open_auth_service
+from auth_service.model.storage import Records
+from auth_service.settings import AuthSettings
+from auth_service.storage.storage import SqlStorage
+from shared import base64url
+from shared.database import Database
+from tests.auth_service.identity.hashing import CHEAP
+from tests.clock import FrozenClock
+from tests.wire import Reply, serve
+
+T = TypeVar("T")
+
+ISSUER = "http://localhost:8001"
+RESOURCE = "http://localhost:8002"
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "battery staple horse correct"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+SHORTEST_CANARY = 10
+"""A shorter text that was sent may stand in an answer by chance."""
+POLL_SECONDS = 0.005
+MAX_POLLS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuthClient:
+    """A client of one running auth service."""
+
+    http: aiohttp.ClientSession
+    port: int
+    metrics_port: int
+    clock: FrozenClock
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One request; `body` is bytes, or else what becomes JSON. The answer, once its form was found good."""
+        fields = dict(headers or {})
+        if token is not None:
+            fields.setdefault("Authorization", f"Bearer {token}")
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        if data is not None:
+            fields.setdefault("Content-Type", "application/json")
+        url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
+        async with self.http.request(method, url, data=data, headers=fields, allow_redirects=False) as answer:
+            reply = Reply(answer.status, answer.headers, await answer.read(), closed=False)
+        assert_well_formed(reply, method)
+        if reply.status >= 400:
+            assert_nothing_comes_back(reply, [*_texts(body), *([token] if token else [])])
+        return reply
+
+    async def get(self, path: str, *, token: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self.call("GET", path, token=token, headers=headers)
+
+    async def post(self, path: str, body: object = None, *, token: str | None = None, **headers: str) -> Reply:
+        return await self.call("POST", path, body=body, token=token, headers=headers)
+
+    async def post_form(self, path: str, form: Mapping[str, str] | str) -> Reply:
+        """A form: as it stands, or to be encoded."""
+        encoded = form if isinstance(form, str) else aiohttp.FormData(form)().decode()
+        reply = await self.call("POST", path, body=encoded.encode(), headers=FORM)
+        if reply.status >= 400 and not isinstance(form, str):
+            assert_nothing_comes_back(reply, form.values())
+        return reply
+
+    async def register(self, username: str = "alice", password: str = PASSWORD, **members: str) -> str:
+        """A new account; its subject."""
+        reply = await self.post("/register", {"username": username, "password": password, **members})
+        assert reply.status == 201, reply.body
+        sub: str = reply.json()["sub"]
+        return sub
+
+    async def login(self, username: str = "alice", password: str = PASSWORD, scope: str | None = None) -> Tokens:
+        """Sign in; it must work."""
+        asked = {} if scope is None else {"scope": scope}
+        reply = await self.post("/login", {"username": username, "password": password, **asked})
+        assert reply.status == 200, reply.body
+        return Tokens.of(reply)
+
+    async def new_user(self, username: str = "alice") -> Tokens:
+        """Register and sign in."""
+        await self.register(username)
+        return await self.login(username)
+
+    async def refresh(self, refresh_token: str, **form: str) -> Reply:
+        return await self.post_form("/token", {"grant_type": "refresh_token", "refresh_token": refresh_token, **form})
+
+    async def refreshed(self, refresh_token: str, **form: str) -> Tokens:
+        """Refresh; it must work."""
+        reply = await self.refresh(refresh_token, **form)
+        assert reply.status == 200, reply.body
+        return Tokens.of(reply)
+
+    async def metrics(self) -> str:
+        async with self.http.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the clock on, and wait until the service has followed."""
+        self.clock.advance(seconds)
+        for _ in range(MAX_POLLS):
+            if (await self.get("/readyz")).status == 200:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise AssertionError("the service did not get ready again")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A token answer."""
+
+    access_token: str
+    refresh_token: str
+    scope: str
+    expires_in: int
+
+    @classmethod
+    def of(cls, reply: Reply) -> Tokens:
+        """Read an answer, which must be whole and not to be stored (RFC 6749 section 5.1)."""
+        members = reply.json()
+        assert members.pop("token_type") == "Bearer"
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["Pragma"] == "no-cache"
+        return cls(**members)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return _segment(self.access_token, 0)
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        return _segment(self.access_token, 1)
+
+    @property
+    def sid(self) -> str:
+        sid: str = self.claims["sid"]
+        return sid
+
+
+def _segment(token: str, number: int) -> dict[str, Any]:
+    members: dict[str, Any] = json.loads(base64url.decode(token.split(".")[number]))
+    return members
+
+
+@contextlib.asynccontextmanager
+async def running_auth(settings: AuthSettings, clock: FrozenClock) -> AsyncIterator[AuthClient]:
+    """The auth service with these settings, listening, until the block ends. Nothing of it may block the loop."""
+    async with (
+        open_auth_service(settings, clock, password_profile=CHEAP) as service,
+        serve(service.app) as port,
+        serve(service.metrics_app) as metrics_port,
+        client_session() as http,
+    ):
+        with blockbuster_ctx(["auth_service", "shared"]) as blockbuster:
+            # The kernel's figures about this process: nothing is waited for.
+            for function in blockbuster.functions.values():
+                function.can_block_in("prometheus_client/process_collector.py", "collect")
+            yield AuthClient(http, port, metrics_port, clock)
+
+
+def client_session() -> aiohttp.ClientSession:
+    """A client that keeps no cookie, follows nothing and waits for nothing long."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=30),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0),
+    )
+
+
+async def in_database(settings: AuthSettings, work: Callable[[Records], T]) -> T:
+    """Run `work` on the service's database beside it, as an operator's command does."""
+    database = Database.open(settings.database_url.get_secret_value())
+    try:
+        return await SqlStorage(database).write(work)
+    finally:
+        await database.close()
+
+
+def assert_well_formed(reply: Reply, method: str = "GET") -> None:
+    """What holds for every answer, and for every refusal (contract, "Errors")."""
+    assert re.fullmatch(r"[A-Za-z0-9_-]{8,64}", reply.headers["X-Request-ID"])
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert reply.headers["Referrer-Policy"] == "no-referrer"
+    assert reply.headers.getall("Server") == ["signet"]
+    assert "Set-Cookie" not in reply.headers
+    if reply.status == 401:
+        assert reply.headers["WWW-Authenticate"]
+    if reply.status in (429, 503):
+        assert int(reply.headers["Retry-After"]) > 0
+    if reply.status >= 400 and not _is_readiness(reply):
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["Content-Type"] == "application/json"
+        if method != "HEAD":
+            assert set(reply.json()) == {"error", "error_description"}
+            assert re.fullmatch(r"[a-z_]+", reply.json()["error"])
+            assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", reply.json()["error_description"])
+
+
+def _is_readiness(reply: Reply) -> bool:
+    return reply.status == web.HTTPServiceUnavailable.status_code and b'"checks"' in reply.body
+
+
+def assert_refused(reply: Reply, status: int, code: str) -> None:
+    """A refusal with this status and this code."""
+    assert (reply.status, reply.json().get("error")) == (status, code)
+
+
+def assert_nothing_comes_back(reply: Reply, sent: object) -> None:
+    """No text of `sent` stands in the answer's body or headers."""
+    words = reply.body.decode() + " ".join(reply.headers.values())
+    for text in _texts(sent):
+        assert len(text) < SHORTEST_CANARY or text not in words
+
+
+def _texts(value: object) -> list[str]:
+    """Every text in a JSON value, member names too."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for item in pair for text in _texts(item)]
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [text for item in value for text in _texts(item)]
+    return []
