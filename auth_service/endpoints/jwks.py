@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from auth_service.endpoints.openapi import KEY_SET_SCHEMA
+from shared.errors import Unavailable
 from shared.openapi import Answer, Operation, describe
 
 MAX_AGE_SECONDS = 300
@@ -47,6 +48,7 @@ class JwksEndpoint:
                 200: Answer("The key set.", KEY_SET_SCHEMA, MEDIA_TYPE, {"ETag": "Changes when the keys change."}),
                 304: Answer("The key set is the one you have."),
             },
+            errors=(Unavailable,),
             headers={"If-None-Match": "The ETag of the key set you have."},
         )
     )

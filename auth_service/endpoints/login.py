@@ -11,7 +11,7 @@ from auth_service.endpoints.caller import CallerReader
 from auth_service.endpoints.token_answer import TokenAnswer, token_response
 from auth_service.oauth.errors import InvalidScope
 from auth_service.tokens.sign_in import InvalidCredentials, SignIn
-from shared.errors import InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import read_model
 
@@ -45,6 +45,7 @@ class LoginEndpoint:
                 InvalidRequest,
                 InvalidScope,
                 InvalidCredentials,
+                ContentTooLarge,
                 UnsupportedMediaType,
                 Unavailable,
             ),

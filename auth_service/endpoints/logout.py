@@ -12,7 +12,7 @@ from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.sessions import Ending, Sessions
 from auth_service.model.session import EndReason
 from shared.bearer import InvalidToken
-from shared.errors import InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
 
@@ -42,7 +42,7 @@ class LogoutEndpoint:
             body=LogoutRequest,
             body_required=False,
             answers={204: Answer("The session is over.")},
-            errors=(InvalidRequest, InvalidToken, UnsupportedMediaType, Unavailable),
+            errors=(InvalidRequest, InvalidToken, ContentTooLarge, UnsupportedMediaType, Unavailable),
             scopes=(),
             token_required=False,
         )

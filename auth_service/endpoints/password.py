@@ -12,7 +12,7 @@ from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.accounts import Accounts, PasswordChange, WeakPassword
 from auth_service.tokens.sign_in import InvalidCredentials
 from shared.bearer import InvalidToken, MissingCredentials
-from shared.errors import InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
 
@@ -48,6 +48,7 @@ class PasswordEndpoint:
                 InvalidCredentials,
                 InvalidToken,
                 MissingCredentials,
+                ContentTooLarge,
                 UnsupportedMediaType,
                 Unavailable,
             ),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.accounts import Accounts, Registration, UsernameTaken, WeakPassword
-from shared.errors import InvalidRequest, ServiceError, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, json_response, read_model
 
@@ -59,7 +59,15 @@ class RegisterEndpoint:
             summary="Create an account.",
             body=RegisterRequest,
             answers={201: Answer("The account is there.", RegisterAnswer)},
-            errors=(InvalidRequest, WeakPassword, UsernameTaken, RegistrationClosed, UnsupportedMediaType),
+            errors=(
+                InvalidRequest,
+                WeakPassword,
+                RegistrationClosed,
+                UsernameTaken,
+                ContentTooLarge,
+                UnsupportedMediaType,
+                Unavailable,
+            ),
         )
     )
     async def post(self, request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.sessions import Ending, Sessions
 from auth_service.model.session import EndReason, Session
-from shared.bearer import InvalidToken, MissingCredentials
+from shared.bearer import InvalidToken, MalformedCredentials, MissingCredentials
 from shared.errors import NotFound, Unavailable
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, json_response
@@ -52,7 +52,7 @@ class SessionsEndpoint:
         Operation(
             summary="The account's sessions.",
             answers={200: Answer("The sessions that go on.", SessionsAnswer)},
-            errors=(InvalidToken, MissingCredentials, Unavailable),
+            errors=(MalformedCredentials, InvalidToken, MissingCredentials, Unavailable),
             scopes=(),
         )
     )
@@ -65,7 +65,7 @@ class SessionsEndpoint:
         Operation(
             summary="End one of the account's sessions.",
             answers={204: Answer("The session is over.")},
-            errors=(InvalidToken, MissingCredentials, NotFound, Unavailable),
+            errors=(MalformedCredentials, InvalidToken, MissingCredentials, NotFound, Unavailable),
             scopes=(),
             parameters={"sid": {"type": "string"}},
         )

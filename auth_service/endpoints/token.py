@@ -20,7 +20,7 @@ from auth_service.oauth.errors import (
 )
 from auth_service.tokens.access_tokens import FIRST_PARTY_CLIENT
 from auth_service.tokens.token_issuer import TokenIssuer
-from shared.errors import InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import read_body
 
@@ -63,6 +63,7 @@ class TokenEndpoint:
                 InvalidScope,
                 InvalidTarget,
                 InvalidClient,
+                ContentTooLarge,
                 UnsupportedMediaType,
                 Unavailable,
             ),
