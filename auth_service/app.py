@@ -23,6 +23,7 @@ from auth_service.endpoints.sessions import SessionsEndpoint
 from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
 from auth_service.identity.accounts import Accounts
+from auth_service.identity.administration import AccountAdministration
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import OWASP_ARGON2ID, PasswordHasher
 from auth_service.identity.sessions import Sessions
@@ -124,6 +125,28 @@ async def open_listeners(settings: AuthSettings) -> AsyncIterator[Sequence[Liste
         ]
 
 
+@contextlib.asynccontextmanager
+async def accounts_of(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> AsyncIterator[Accounts]:
+    """The accounts, for a command."""
+    hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
+    try:
+        yield Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+    finally:
+        await hasher.close()
+
+
+@contextlib.asynccontextmanager
+async def administration_of(
+    settings: AuthSettings, storage: SqlStorage, clock: Clock
+) -> AsyncIterator[AccountAdministration]:
+    """The operator's view of the accounts, for a command."""
+    hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
+    try:
+        yield AccountAdministration(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+    finally:
+        await hasher.close()
+
+
 class DatabaseReadiness:
     """Ready while the database answers."""
 
@@ -142,11 +165,12 @@ class DatabaseReadiness:
 
 def master_keys(settings: AuthSettings) -> MasterKeys:
     """The master key of the setting, or the one in the file beside the embedded database, made at the first start."""
+    former = [MasterKey.parse(key.get_secret_value()) for key in settings.former_master_keys]
     if settings.master_key is not None:
-        return MasterKeys(MasterKey.parse(settings.master_key.get_secret_value()))
+        return MasterKeys(MasterKey.parse(settings.master_key.get_secret_value()), former)
     folder = settings.embedded_folder
     assert folder is not None  # noqa: S101 - the settings refuse PostgreSQL without a master key
-    return MasterKeys(MasterKey.load_or_create(folder / "master.key"))
+    return MasterKeys(MasterKey.load_or_create(folder / "master.key"), former)
 
 
 def key_settings(settings: AuthSettings) -> KeySettings:

@@ -5,18 +5,39 @@ Exit codes: 0 done, 1 it failed, 2 the settings or the command line are wrong. N
 
 from __future__ import annotations
 
-import os
+import importlib
 import sys
 
 import click
 
-from auth_service.keys.sealing import MasterKeyUnusable
-from auth_service.settings import AuthSettings
-from shared.database import DatabaseUnavailable
-from shared.settings import SettingsError
+COMMANDS = {
+    "serve": "auth_service.cli",
+    "users": "auth_service.commands.users",
+    "sessions": "auth_service.commands.sessions",
+    "keys": "auth_service.commands.keys",
+    "audit": "auth_service.commands.audit",
+    "backup": "auth_service.commands.backup",
+    "restore": "auth_service.commands.backup",
+    "doctor": "auth_service.commands.doctor",
+}
+"""Each command and the module it stands in; a module is imported when its command is used."""
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group whose commands are imported one by one: serving needs none of the operator's."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        module = COMMANDS.get(name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.pass_context
 def main(context: click.Context) -> None:
     """The auth service. Without a command it serves, configured by AUTH_* (see .env.example)."""
@@ -24,11 +45,13 @@ def main(context: click.Context) -> None:
         context.invoke(serve)
 
 
-@main.command()
+@click.command()
 def serve() -> None:
     """Serve in the foreground until SIGTERM or Ctrl-C; requests in flight are finished."""
-    # Imported here: the other commands need no web server.
     from auth_service.app import open_listeners
+    from auth_service.commands.console import fail, load_settings
+    from auth_service.keys.sealing import MasterKeyUnusable
+    from shared.database import DatabaseUnavailable
     from shared.logging import configure_logging
     from shared.serving import run
 
@@ -38,14 +61,4 @@ def serve() -> None:
     try:
         sys.exit(run(lambda: open_listeners(settings), ready_line=ready_line))
     except (MasterKeyUnusable, DatabaseUnavailable) as error:
-        click.echo(f"cannot start: {error}", err=True)
-        sys.exit(1)
-
-
-def load_settings() -> AuthSettings:
-    """The settings from the environment; a problem ends the command with exit code 2."""
-    try:
-        return AuthSettings.load(os.environ)
-    except SettingsError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
+        fail(f"cannot start: {error}")

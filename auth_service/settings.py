@@ -38,6 +38,7 @@ class AuthSettings(Settings):
     metrics_port: Port = 9001
 
     master_key: SecretStr | None = None
+    former_master_keys: tuple[SecretStr, ...] = ()
     key_bits: Literal[2048, 3072, 4096] = 2048
     key_rotation_days: int = Field(default=30, ge=1, le=365)
     access_token_seconds: int = Field(default=300, ge=30, le=MAX_ACCESS_TOKEN_SECONDS)
@@ -81,6 +82,13 @@ class AuthSettings(Settings):
             # A file beside one process would lock the other replicas out of the keys in their database.
             raise ValueError(f"must be given with PostgreSQL, the same for every replica; {HOW_TO_MAKE_ONE}")
         return master_key
+
+    @field_validator("former_master_keys")
+    @classmethod
+    def _former_master_keys(cls, master_keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for master_key in master_keys:
+            MasterKey.parse(master_key.get_secret_value())
+        return master_keys
 
     @field_validator("resources")
     @classmethod

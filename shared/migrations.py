@@ -44,6 +44,15 @@ def migrate(engine: Engine, script_location: Path) -> None:
             return
 
 
+def is_migrated(engine: Engine, script_location: Path) -> bool:
+    """Whether the database is at the newest revision, or beyond it; DatabaseUnavailable when it cannot be asked."""
+    try:
+        with engine.connect() as connection:
+            return _is_current(connection, newest_revision(script_location))
+    except DBAPIError as error:
+        raise DatabaseUnavailable("The database cannot be opened.") from error
+
+
 def _migrate(engine: Engine, script_location: Path, newest: str) -> None:
     with engine.connect() as connection:
         if _is_current(connection, newest):

@@ -75,7 +75,7 @@ class Accounts:
         username = read_username(registration.username)
         email = _checked_email(registration.email)
         name = _checked_name(registration.name)
-        self._policy.check(registration.password, _own_words(username.key, email))
+        self._policy.check(registration.password, own_words(username.key, email))
         now = self._clock.now()
         account = Account(
             sub=new_subject(),
@@ -128,7 +128,7 @@ class Accounts:
             refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=sub)
             await self._storage.write(lambda records: records.security_events.append(refusal))
             return False
-        self._policy.check(change.new, _own_words(account.username_key, account.email))
+        self._policy.check(change.new, own_words(account.username_key, account.email))
         new_hash = await self._hasher.hash(change.new)
         return await self._storage.write(lambda records: _change_password(records, account, new_hash, keep_sid, act))
 
@@ -178,7 +178,7 @@ def _sign_in_refusal(account: Account | None, matches: bool) -> str:
     return "wrong_password" if not matches else "account_disabled"
 
 
-def _own_words(username_key: str, email: str | None) -> Sequence[str]:
+def own_words(username_key: str, email: str | None) -> Sequence[str]:
     return [username_key, *(email or "").split("@")]
 
 

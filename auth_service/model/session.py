@@ -55,6 +55,7 @@ class EndReason(StrEnum):
     ENDED_BY_OPERATOR = "ended_by_operator"
     PASSWORD_CHANGED = "password_changed"
     ACCOUNT_DISABLED = "account_disabled"
+    ACCOUNT_DELETED = "account_deleted"
     TOKEN_REUSED = "token_reused"
 
 

@@ -1,0 +1,134 @@
+"""`users`: the accounts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+
+import click
+
+from auth_service.app import accounts_of, administration_of
+from auth_service.commands.console import fail, instant, json_option, run, show
+from auth_service.identity.accounts import Registration
+from auth_service.identity.administration import AccountAdministration
+from auth_service.model.account import Account
+from auth_service.model.caller import NOWHERE
+from auth_service.settings import AuthSettings
+from auth_service.storage.storage import SqlStorage
+from shared.clock import Clock
+from shared.errors import ServiceError
+
+MAX_ROWS = 1000
+
+
+@click.group()
+def users() -> None:
+    """List, add, disable, enable and delete accounts; set a password."""
+
+
+@users.command("list")
+@click.option("--after", default="", help="Start behind this user name.")
+@click.option("--limit", default=100, type=click.IntRange(1, MAX_ROWS), help="At most so many (100).")
+@json_option
+def list_users(*, after: str, limit: int, as_json: bool) -> None:
+    """The accounts in the order of their names."""
+
+    async def work(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> list[dict[str, object]]:
+        async with administration_of(settings, storage, clock) as administration:
+            return [_row(account) for account in await administration.listing(after_key=after, limit=limit)]
+
+    show(run(work), as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@click.option("--email", default=None)
+@click.option("--name", default=None, help="The name to show.")
+@json_option
+def add(username: str, *, email: str | None, name: str | None, as_json: bool) -> None:
+    """Create the account USERNAME, also while registration is closed. The password is asked for."""
+    password = _ask_password()
+
+    async def work(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> list[dict[str, object]]:
+        async with accounts_of(settings, storage, clock) as accounts:
+            try:
+                return [_row(await accounts.register(Registration(username, password, email, name), NOWHERE))]
+            except ServiceError as error:
+                fail(error.description)
+
+    show(run(work), as_json=as_json)
+
+
+@users.command("set-password")
+@click.argument("username")
+@json_option
+def set_password(username: str, *, as_json: bool) -> None:
+    """Give the account USERNAME another password, asked for at a prompt; all its sessions end."""
+    password = _ask_password()
+
+    async def change(administration: AccountAdministration, account: Account) -> bool:
+        try:
+            return await administration.set_password(account, password)
+        except ServiceError as error:
+            fail(error.description)
+
+    _change(username, change, as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@json_option
+def disable(username: str, *, as_json: bool) -> None:
+    """Close the account USERNAME to sign-ins and end its sessions."""
+    _change(username, lambda administration, account: administration.disable(account.sub), as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@json_option
+def enable(username: str, *, as_json: bool) -> None:
+    """Let the account USERNAME sign in again."""
+    _change(username, lambda administration, account: administration.enable(account.sub), as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@click.confirmation_option(prompt="The account and its sessions go for good. Delete it?")
+@json_option
+def delete(username: str, *, as_json: bool) -> None:
+    """Remove the account USERNAME; its events stay in the audit trail under a pseudonym."""
+    _change(username, lambda administration, account: administration.delete(account.sub), as_json=as_json)
+
+
+def _change(
+    username: str, change: Callable[[AccountAdministration, Account], Awaitable[bool]], *, as_json: bool
+) -> None:
+    async def work(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> list[dict[str, object]]:
+        async with administration_of(settings, storage, clock) as administration:
+            account = await administration.find(username)
+            if account is None:
+                fail("there is no such account")
+            changed = await change(administration, account)
+            after = await administration.find(username)
+            return [{**_row(after or account), "changed": changed, "exists": after is not None}]
+
+    show(run(work), as_json=as_json)
+
+
+def _ask_password() -> str:
+    """The password from a prompt that is asked twice, or the one line of standard input when that is no terminal."""
+    if sys.stdin.isatty():
+        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return password
+    return sys.stdin.readline().removesuffix("\n")
+
+
+def _row(account: Account) -> dict[str, object]:
+    return {
+        "username": account.username,
+        "sub": account.sub,
+        "state": str(account.state),
+        "email": account.email,
+        "created": instant(account.created_at),
+        "password_changed": instant(account.password_changed_at),
+    }
