@@ -21,6 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from shared.web import NO_STORE, create_app
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the latency histogram, seconds."""
 UNMATCHED = "unmatched"
@@ -82,12 +84,19 @@ def create_registry() -> CollectorRegistry:
     return registry
 
 
+class _MetricsEndpoint:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        return [web.get("/metrics", self.get)]
+
+    async def get(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={**NO_STORE, "Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+
 def create_metrics_app(registry: CollectorRegistry) -> web.Application:
-    """The listener: `GET /metrics` in the Prometheus text format."""
-
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    return app
+    """The listener: `GET /metrics` in the Prometheus text format. Its own requests are not counted."""
+    return create_app([_MetricsEndpoint(registry)], figures=RequestFigures(CollectorRegistry()))

@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
@@ -20,8 +20,11 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
 from shared.logging import request_id
-from shared.metrics import RequestFigures
+from shared.openapi import Answer, Operation, describe
 from shared.strict_json import strict_json_loads
+
+if TYPE_CHECKING:  # the metrics listener is an app of this module's making
+    from shared.metrics import RequestFigures
 
 log = structlog.get_logger(__name__)
 
@@ -155,8 +158,7 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
             if request.writer.output_size:
                 figures.finish(request, response.status, started)
                 raise _broken_off(request)
-            response.headers["X-Request-ID"] = presented
-            response.headers.update(SECURITY_HEADERS)
+            _dress(response, presented)
         seconds = figures.finish(request, response.status, started)
         if access_log or response.status >= 500:
             log.info(
@@ -170,6 +172,17 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
         return response
 
     return answer
+
+
+def _dress(response: web.StreamResponse, presented: str) -> None:
+    response.headers["X-Request-ID"] = presented
+    response.headers.update(SECURITY_HEADERS)
+
+
+async def begin_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """Send the head of an answer whose body a handler writes piece by piece, with what every answer carries."""
+    _dress(response, request_id.get() or new_request_id())
+    await response.prepare(request)
 
 
 def _is_gone(request: web.Request, error: Exception) -> bool:
@@ -230,14 +243,20 @@ async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def read_json_object(request: web.Request, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
-    """The body as a JSON object; 415 for another media type, 400 for what is not strict JSON."""
+async def read_json(request: web.Request, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[bytes, Any]:
+    """The body as it came, and the JSON value it spells; 415 for another media type, 400 for what is not strict JSON."""
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType("The body must be application/json.")
+    body = await read_body(request, max_bytes=max_bytes)
     try:
-        value = strict_json_loads(await read_body(request, max_bytes=max_bytes))
+        return body, strict_json_loads(body)
     except ValueError:
         raise InvalidRequest("The body is not valid JSON.") from None
+
+
+async def read_json_object(request: web.Request, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, object]:
+    """The body as a JSON object; 415 for another media type, 400 for what is not strict JSON."""
+    _, value = await read_json(request, max_bytes=max_bytes)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value
@@ -259,6 +278,29 @@ def _member_name(location: tuple[int | str, ...]) -> str:
     return str(location[0]) if location else ""
 
 
+_LIVENESS: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"const": "alive"}},
+}
+_READINESS: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["status", "checks"],
+    "properties": {
+        "status": {"enum": ["ready", "not_ready"]},
+        "checks": {
+            "type": "object",
+            "description": "Each condition by name: whether it holds, and a few figures.",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["ok"],
+                "properties": {"ok": {"type": "boolean"}},
+            },
+        },
+    },
+}
+
+
 class Health:
     """`GET /livez`: the process answers. `GET /readyz`: it can serve, condition by condition."""
 
@@ -268,9 +310,19 @@ class Health:
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get("/livez", self.live), web.get("/readyz", self.ready)]
 
+    @describe(Operation(summary="Whether the process answers.", answers={200: Answer("It does.", _LIVENESS)}))
     async def live(self, _request: web.Request) -> web.Response:
         return json_response({"status": "alive"}, headers=NO_STORE)
 
+    @describe(
+        Operation(
+            summary="Whether the service can serve.",
+            answers={
+                200: Answer("It can.", _READINESS),
+                503: Answer("It cannot at present.", _READINESS, headers={"Retry-After": "Seconds."}),
+            },
+        )
+    )
     async def ready(self, _request: web.Request) -> web.Response:
         reports = [(condition.name, await condition.report()) for condition in self._conditions]
         ready = all(holds for _, (holds, _figures) in reports)
