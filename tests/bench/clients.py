@@ -6,7 +6,7 @@ import json
 import urllib.request
 from typing import Any
 
-PASSWORD = "a long bench password"  # noqa: S105 - of an account that lives for one benchmark
+PASSWORD = "a long bench password"
 
 
 def call(method: str, url: str, body: object = None, token: str | None = None) -> Any:
