@@ -17,9 +17,10 @@ import structlog
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Unavailable
+from shared.logging import redact_text
 from shared.memory import return_large_blocks
-from shared.web import SECURITY_HEADERS, error_response, new_request_id
+from shared.web import SECURITY_HEADERS, error_response, http_error_response, new_request_id
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,8 @@ GRACE_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75.0
 FIRST_REQUEST_SECONDS = 10.0
 """A connection that has not sent one whole request head by then is closed."""
+LINGER_SECONDS = 2.0
+"""How long a body that nobody wants is still received after the answer, so that the client gets to read that."""
 BACKLOG = 1024
 
 
@@ -62,9 +65,22 @@ def run(open_service: OpenService, *, ready_line: str) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(open_service, ready_line))
     except PortInUse as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return 1
+        return _cannot_start(str(error))
+    except Unavailable as error:
+        return _cannot_start(f"{error} {_first_line(error.__cause__)}")
+    except OSError as error:
+        # Opening a file or a folder that the service keeps its data in; while it serves, no OSError comes this far.
+        return _cannot_start(f"{error.strerror}: {error.filename}")
     return 0
+
+
+def _cannot_start(reason: str) -> int:
+    print(f"cannot start: {redact_text(reason)}", file=sys.stderr)
+    return 1
+
+
+def _first_line(cause: BaseException | None) -> str:
+    return "" if cause is None else str(cause).partition("\n")[0]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -91,14 +107,13 @@ async def _serve(open_service: OpenService, ready_line: str) -> None:
 @contextlib.asynccontextmanager
 async def _listening(listener: Listener) -> AsyncIterator[None]:
     runner = ServiceRunner(listener.app)
-    await runner.setup()
     try:
-        await web.TCPSite(runner, listener.host, listener.port, backlog=BACKLOG).start()
-    except OSError as error:
-        await runner.cleanup()
-        where = f"{listener.host}:{listener.port}"
-        raise PortInUse(f"cannot listen on {where} ({error.strerror or 'no such address'})") from error
-    try:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, listener.host, listener.port, backlog=BACKLOG).start()
+        except OSError as error:
+            where = f"{listener.host}:{listener.port}"
+            raise PortInUse(f"cannot listen on {where} ({error.strerror or 'no such address'})") from error
         yield
     finally:
         await runner.cleanup()
@@ -113,13 +128,22 @@ class ServiceRunner(web.AppRunner):
             access_log=None,
             shutdown_timeout=GRACE_SECONDS,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
             auto_decompress=False,
         )
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
+        handle = server.request_handler
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await handle(request)
+            except web.HTTPException as error:  # an Expect nobody knows is refused before any middleware
+                return _bare(http_error_response(error))
+
         return _Server(
-            server.request_handler,
+            answer,
             request_factory=server.request_factory,
             **server._kwargs,
         )
@@ -153,12 +177,19 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What could not be parsed as a request is answered as any other refusal, and said quietly."""
+        if isinstance(exc, ConnectionError) and request.writer.output_size:
+            raise exc  # the client left, or its answer was broken off; both are noted where they happen
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         log.info("malformed_request", remote=request.remote, cause=type(exc).__name__)
         response = error_response(InvalidRequest("The request is not well-formed HTTP."))
         response.set_status(status)
-        response.headers["X-Request-ID"] = new_request_id()
-        response.headers.update(SECURITY_HEADERS)
         response.force_close()
-        return response
+        return _bare(response)
+
+
+def _bare(response: web.Response) -> web.Response:
+    """An answer that no middleware has seen, with what every answer carries."""
+    response.headers["X-Request-ID"] = new_request_id()
+    response.headers.update(SECURITY_HEADERS)
+    return response
