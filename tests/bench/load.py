@@ -18,7 +18,7 @@ SECONDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk saw: answers a second, the 99th percentile in milliseconds, answers that were not 2xx or 3xx."""
+    """What one run of wrk saw: answers a second, the 99th percentile, and how many answers were not 2xx or 3xx."""
 
     per_second: float
     p99_milliseconds: float

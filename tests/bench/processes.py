@@ -69,9 +69,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], deadline: float) -> No
         if process.poll() is not None:
             raise RuntimeError(f"the server for {url} ended with exit code {process.returncode}")
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                if answer.status == 200:
-                    return
+            urllib.request.urlopen(url, timeout=1).close()
+            return
         time.sleep(0.01)
     raise RuntimeError(f"no answer from {url}")
 
