@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,14 +56,12 @@ async def exchange(port: int, *pieces: bytes, pause: float = 0.0) -> Reply:
 
 
 async def _send(writer: asyncio.StreamWriter, pieces: Iterable[bytes], pause: float) -> None:
-    try:
+    with suppress(ConnectionError):  # refused before it was all sent; the answer says why
         for number, piece in enumerate(pieces):
             if number and pause:
                 await asyncio.sleep(pause)
             writer.write(piece)
             await writer.drain()
-    except ConnectionError:
-        pass  # refused before it was all sent; the answer says why
 
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:

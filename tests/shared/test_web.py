@@ -9,6 +9,7 @@ import re
 import resource
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -196,10 +197,8 @@ async def test_an_answer_that_broke_off_is_not_completed(port: int) -> None:
         writer.write(b"GET /torn HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(5):
             received = await reader.readuntil(b"half")
-            try:
+            with suppress(ConnectionError):  # ended rather than finished, which is the point
                 received += await reader.read()
-            except ConnectionError:
-                pass  # ended rather than finished, which is the point
     writer.close()
     assert received.count(b"HTTP/1.1") == 1
     assert b"X-Request-ID" in received
@@ -263,7 +262,7 @@ async def test_an_object_is_read(port: int) -> None:
         b'{"a": "\n"}',
         b'{"a": "\\x41"}',
         b"// comment\n{}",
-        '{"a": １}'.encode(),
+        '{"a": \uff11}'.encode(),
         b'{"a": 1, "a": 1}',
         b'{"b": {"a": 1, "\\u0061": 2}}',
         b'{"a": NaN}',
@@ -452,7 +451,7 @@ FINE = b"GET /items/a HTTP/1.1\r\nHost: x\r\n"
         FINE + b"Content-Length: +1\r\n\r\na",
         FINE + b"Content-Length: -1\r\n\r\n",
         FINE + b"Content-Length: 0x1\r\n\r\na",
-        FINE + "Content-Length: １\r\n\r\na".encode(),
+        FINE + "Content-Length: \uff11\r\n\r\na".encode(),
         FINE + b"Transfer-Encoding: gzip, chunked, x\r\n\r\n",
         FINE + b"Transfer-Encoding: xchunked\r\n\r\n",
         FINE + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

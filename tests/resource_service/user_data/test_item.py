@@ -36,8 +36,8 @@ def test_names_that_are_taken(name: str) -> None:
         "a:b",
         "a+b",
         "a;b",
-        "١",
-        "ａ",
+        "\u0661",
+        "\uff41",
         "\udcff",
     ],
 )
