@@ -333,7 +333,7 @@ class AccessTokenDecoder:
         _read_identifier(claims, ("sub",), TokenFault.SUBJECT)
         client_id = _read_identifier(claims, profile.client_id_claims, TokenFault.CLIENT)
         token_id = ""
-        if profile.token_id_required or any(name in claims for name in profile.token_id_claims):
+        if profile.token_id_required or any(claims.get(name) is not None for name in profile.token_id_claims):
             token_id = _read_identifier(claims, profile.token_id_claims, TokenFault.TOKEN_ID)
         _check_times(claims, rules, now)
         if not self._only_access_tokens:
