@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
+import pytest
 from aiohttp import web
 from blockbuster import blockbuster_ctx
 from yarl import URL
@@ -38,6 +39,8 @@ NEW_PASSWORD = "battery staple horse correct"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SHORTEST_CANARY = 10
 """A shorter text that was sent may stand in an answer by chance."""
+EACH_DATABASE = pytest.mark.parametrize("auth_environment", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test on SQLite and on PostgreSQL, each empty."""
 POLL_SECONDS = 0.005
 MAX_POLLS = 1_000
 
@@ -179,9 +182,11 @@ async def running_auth(settings: AuthSettings, clock: FrozenClock) -> AsyncItera
         client_session() as http,
     ):
         with blockbuster_ctx(["auth_service", "shared"]) as blockbuster:
-            # The kernel's figures about this process: nothing is waited for.
             for function in blockbuster.functions.values():
+                # The kernel's figures about this process: nothing is waited for.
                 function.can_block_in("prometheus_client/process_collector.py", "collect")
+                # The start of another service beside this one: it serves nobody yet.
+                function.can_block_in("auth_service/app.py", "open_auth_service")
             yield AuthClient(http, port, metrics_port, clock)
 
 
@@ -196,7 +201,7 @@ def client_session() -> aiohttp.ClientSession:
 
 async def in_database(settings: AuthSettings, work: Callable[[Records], T]) -> T:
     """Run `work` on the service's database beside it, as an operator's command does."""
-    database = Database.open(settings.database_url.get_secret_value())
+    database = await asyncio.to_thread(Database.open, settings.database_url.get_secret_value())
     try:
         return await SqlStorage(database).write(work)
     finally:
@@ -241,11 +246,11 @@ def assert_nothing_comes_back(reply: Reply, sent: object) -> None:
 
 
 def _texts(value: object) -> list[str]:
-    """Every text in a JSON value, member names too."""
+    """Every text in a JSON value; the names of members are the interface's own."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
-        return [text for pair in value.items() for item in pair for text in _texts(item)]
+        return [text for item in value.values() for text in _texts(item)]
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [text for item in value for text in _texts(item)]
     return []

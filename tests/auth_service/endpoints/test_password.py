@@ -1,0 +1,140 @@
+"""`POST /password` over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from auth_service.settings import AuthSettings
+from tests.auth_service.running import (
+    EACH_DATABASE,
+    NEW_PASSWORD,
+    PASSWORD,
+    AuthClient,
+    Tokens,
+    assert_refused,
+    in_database,
+)
+from tests.wire import Reply
+
+
+async def change(auth: AuthClient, tokens: Tokens, current: object = PASSWORD, new: object = NEW_PASSWORD) -> Reply:
+    return await auth.post("/password", {"current_password": current, "new_password": new}, token=tokens.access_token)
+
+
+@EACH_DATABASE
+async def test_the_new_password_signs_in_and_the_old_one_does_not(auth: AuthClient) -> None:
+    """204 without a body, not to be stored."""
+    tokens = await auth.new_user()
+    reply = await change(auth, tokens)
+    assert (reply.status, reply.body, reply.headers["Cache-Control"]) == (204, b"", "no-store")
+    await auth.login(password=NEW_PASSWORD)
+    assert_refused(await auth.post("/login", {"username": "alice", "password": PASSWORD}), 401, "invalid_credentials")
+
+
+@EACH_DATABASE
+async def test_every_other_session_ends(auth: AuthClient) -> None:
+    """Hostile cases, CVE-2026-34828: the session that asked goes on, all others are over; other accounts' stay."""
+    tokens, *others = [await auth.new_user(), *[await auth.login() for _ in range(3)]]
+    bob = await auth.new_user("bob")
+    assert (await change(auth, tokens)).status == 204
+    for other in others:
+        assert_refused(await auth.refresh(other.refresh_token), 400, "invalid_grant")
+        assert_refused(await auth.get("/sessions", token=other.access_token), 401, "invalid_token")
+    await auth.refreshed(tokens.refresh_token)
+    await auth.refreshed(bob.refresh_token)
+
+
+@pytest.mark.parametrize("presented", ["", NEW_PASSWORD, PASSWORD.upper(), PASSWORD + " ", "x" * 2_000, "\u0000"])
+async def test_a_wrong_present_password_changes_nothing(auth: AuthClient, presented: str) -> None:
+    """401 `invalid_credentials`; whoever found an open session does not get the account."""
+    tokens, other = await auth.new_user(), await auth.login()
+    reply = await change(auth, tokens, presented)
+    assert_refused(reply, 401, "invalid_credentials")
+    await auth.login(password=PASSWORD)
+    await auth.refreshed(other.refresh_token)
+
+
+async def test_a_wrong_present_password_is_told_before_a_weak_new_one(auth: AuthClient) -> None:
+    """What the policy thinks of the new one is for its owner."""
+    tokens = await auth.new_user()
+    assert_refused(await change(auth, tokens, "wrong", "x"), 401, "invalid_credentials")
+
+
+@pytest.mark.parametrize("new", ["", "1234567", "password1", "alicealice", "x" * 1_025])
+async def test_a_weak_new_password_is_refused(auth: AuthClient, new: str) -> None:
+    """400 `weak_password`, by the rule of registration."""
+    tokens = await auth.new_user()
+    assert_refused(await change(auth, tokens, new=new), 400, "weak_password")
+    await auth.login(password=PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"current_password": PASSWORD},
+        {"new_password": NEW_PASSWORD},
+        {"current_password": None, "new_password": NEW_PASSWORD},
+        {"current_password": PASSWORD, "new_password": ["x"]},
+        {"current_password": 12345678, "new_password": NEW_PASSWORD},
+        {"current_password": PASSWORD, "new_password": NEW_PASSWORD, "sub": "somebody-else"},
+        {"current_password": PASSWORD, "new_password": NEW_PASSWORD, "username": "bob-the-other"},
+        [],
+    ],
+)
+async def test_a_body_of_another_form_is_refused(auth: AuthClient, body: object) -> None:
+    """400; nothing in the body chooses whose password it is."""
+    tokens = await auth.new_user()
+    assert_refused(await auth.post("/password", body, token=tokens.access_token), 400, "invalid_request")
+    await auth.login(password=PASSWORD)
+
+
+async def test_a_token_of_another_user_changes_the_other_password(auth: AuthClient) -> None:
+    """Whose password it is follows from the token alone."""
+    await auth.register("alice")
+    bob = await auth.new_user("bob")
+    assert (await change(auth, bob)).status == 204
+    await auth.login("alice", PASSWORD)
+    await auth.login("bob", NEW_PASSWORD)
+
+
+async def test_without_a_token_there_is_no_change(auth: AuthClient) -> None:
+    """401 with a bare challenge, before the body is read."""
+    await auth.register()
+    reply = await auth.post("/password", {"current_password": PASSWORD, "new_password": NEW_PASSWORD})
+    assert_refused(reply, 401, "missing_credentials")
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer realm=")
+    assert "error=" not in reply.headers["WWW-Authenticate"]
+
+
+async def test_a_session_that_is_over_changes_nothing(auth: AuthClient) -> None:
+    """The access token has not expired, but its session has ended."""
+    tokens = await auth.new_user()
+    await auth.post("/logout", token=tokens.access_token)
+    assert_refused(await change(auth, tokens), 401, "invalid_token")
+    await auth.login(password=PASSWORD)
+
+
+@EACH_DATABASE
+async def test_of_changes_at_once_one_counts(auth: AuthClient) -> None:
+    """Each proves the password that was in force; the first change makes the others' proof void."""
+    tokens = await auth.new_user()
+    replies = await asyncio.gather(*(change(auth, tokens, new=f"{NEW_PASSWORD} {number}") for number in range(8)))
+    assert sorted(reply.status for reply in replies) == [204] + [401] * 7
+    won = [reply.status for reply in replies].index(204)
+    await auth.login(password=f"{NEW_PASSWORD} {won}")
+
+
+async def test_an_account_without_a_password_has_none_to_change(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Hostile cases, CVE-2026-41571: no text is the present password of an account that has none."""
+    from tests.auth_service.endpoints.test_login import change_account
+
+    tokens = await auth.new_user()
+    await change_account(auth_settings, "alice", password_hash=None)
+    for presented in ("", "null", "None", PASSWORD):
+        assert_refused(await change(auth, tokens, presented), 401, "invalid_credentials")
+    account = await in_database(auth_settings, lambda records: records.accounts.find(tokens.claims["sub"]))
+    assert account is not None
+    assert account.password_hash is None

@@ -1,0 +1,508 @@
+"""`POST /token` over HTTP: the form, and what `grant_type=refresh_token` gives and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from auth_service.model.security_event import SecurityEvent, SecurityEventKind
+from auth_service.model.session import EndReason, Session
+from auth_service.model.signing_key import KeyState
+from auth_service.model.storage import Records
+from auth_service.settings import AuthSettings
+from tests.auth_service.running import (
+    EACH_DATABASE,
+    FORM,
+    PASSWORD,
+    RESOURCE,
+    AuthClient,
+    Tokens,
+    assert_refused,
+    in_database,
+    running_auth,
+)
+from tests.clock import FrozenClock
+
+DAY = 86_400
+
+
+async def stored_session(settings: AuthSettings, sid: str) -> Session:
+    session = await in_database(settings, lambda records: records.sessions.find(sid))
+    assert session is not None
+    return session
+
+
+async def stored_events(settings: AuthSettings) -> Sequence[SecurityEvent]:
+    """The newest first."""
+    return await in_database(settings, lambda records: records.security_events.newest())
+
+
+async def assert_ended(auth: AuthClient, tokens: Tokens) -> None:
+    """The session is over for all that belongs to it."""
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+    assert_refused(await auth.get("/sessions", token=tokens.access_token), 401, "invalid_token")
+
+
+# The form.
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "",
+        "grant_type=",
+        "grant_type=refresh_token",
+        "grant_type=refresh_token&refresh_token=",
+        "refresh_token=signet_refresh_x",
+        "grant_type=refresh_token&grant_type=refresh_token&refresh_token=x",
+        "grant_type=refresh_token&refresh_token=x&refresh_token=x",
+        "grant_type=refresh_token&refresh_token=x&scope=a&scope=a",
+        "grant_type=refresh_token&refresh_token=x&unknown=1&unknown=",
+        "grant_type",
+        "=",
+        "&&&",
+        "grant_type=refresh_token&refresh_token=%ff%fe",
+        "grant_type=%ED%A0%80&refresh_token=x",
+        "&".join(f"p{number}=1" for number in range(100)),
+        "grant_type=r\u00e9fresh",
+        '{"grant_type": "refresh_token"}',
+    ],
+)
+async def test_a_malformed_form_is_refused(auth: AuthClient, form: str) -> None:
+    """Absent, empty (RFC 6749 section 3.2: as absent), repeated, badly encoded or too many parameters: 400."""
+    assert_refused(await auth.post_form("/token", form), 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "grant_type",
+    [
+        "password",
+        "authorization_code",
+        "client_credentials",
+        "REFRESH_TOKEN",
+        "refresh_token ",
+        "\u0000",
+        "a" * 9_000,
+        "refresh_token;refresh_token=x",
+    ],
+)
+async def test_a_grant_that_is_not_built_is_unsupported(auth: AuthClient, grant_type: str) -> None:
+    """400 `unsupported_grant_type`; the resource owner password grant will never be there (OAuth 2.1)."""
+    form = {"grant_type": grant_type, "username": "alice", "password": PASSWORD, "refresh_token": "x"}
+    assert_refused(await auth.post_form("/token", form), 400, "unsupported_grant_type")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencodedx", "*/*"],
+)
+async def test_only_a_form_is_read(auth: AuthClient, content_type: str) -> None:
+    """Another media type is 415, whatever the body."""
+    reply = await auth.call("POST", "/token", body=b"grant_type=refresh_token", headers={"Content-Type": content_type})
+    assert_refused(reply, 415, "unsupported_media_type")
+
+
+async def test_the_charset_parameter_does_no_harm(auth: AuthClient) -> None:
+    """Old clients send one."""
+    tokens = await auth.new_user()
+    body = f"grant_type=refresh_token&refresh_token={tokens.refresh_token}".encode()
+    headers = {"Content-Type": "Application/X-WWW-Form-Urlencoded; charset=UTF-8"}
+    assert (await auth.call("POST", "/token", body=body, headers=headers)).status == 200
+
+
+async def test_parameters_in_the_query_are_not_looked_at(auth: AuthClient) -> None:
+    """Hostile cases, CVE-2026-28699: what stands in a URL ends in logs, so it is no credential here."""
+    tokens = await auth.new_user()
+    query = f"/token?grant_type=refresh_token&refresh_token={tokens.refresh_token}"
+    assert_refused(await auth.post_form(query, ""), 400, "invalid_request")
+    reply = await auth.get(f"/sessions?access_token={tokens.access_token}")
+    assert_refused(reply, 401, "missing_credentials")
+
+
+async def test_unknown_parameters_are_ignored(auth: AuthClient) -> None:
+    """RFC 6749 section 3.2."""
+    tokens = await auth.new_user()
+    await auth.refreshed(tokens.refresh_token, audience="x", foo="bar")
+
+
+# The client.
+
+
+@pytest.mark.parametrize("client_id", ["other", "FIRST-PARTY", "first-party ", "\u0000", "first-party\u0000"])
+async def test_another_client_is_not_known(auth: AuthClient, client_id: str) -> None:
+    """401 `invalid_client` with a challenge; the session goes on for its own client."""
+    tokens = await auth.new_user()
+    reply = await auth.refresh(tokens.refresh_token, client_id=client_id)
+    assert_refused(reply, 401, "invalid_client")
+    assert reply.headers["WWW-Authenticate"].startswith("Basic ")
+    await auth.refreshed(tokens.refresh_token, client_id="first-party")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Basic " + base64.b64encode(b"first-party:").decode(),
+        "Basic " + base64.b64encode(b"first-party:secret").decode(),
+        "Basic !!!not base64!!!",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic " + base64.b64encode(b"%zz:%ff").decode(),
+        "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
+        "Basic",
+        "Bearer {access_token}",
+        "Basic {basic_token}",
+        "",
+    ],
+)
+async def test_client_credentials_are_refused_where_no_client_has_any(auth: AuthClient, authorization: str) -> None:
+    """Hostile cases, Token endpoint: loosely encoded Basic, an access token as password (CVE-2026-44883): 401."""
+    tokens = await auth.new_user()
+    basic = base64.b64encode(f"first-party:{tokens.access_token}".encode()).decode()
+    value = authorization.format(access_token=tokens.access_token, basic_token=basic)
+    body = f"grant_type=refresh_token&refresh_token={tokens.refresh_token}".encode()
+    reply = await auth.call("POST", "/token", body=body, headers={**FORM, "Authorization": value})
+    assert_refused(reply, 401, "invalid_client")
+    await auth.refreshed(tokens.refresh_token)
+
+
+@pytest.mark.parametrize("parameter", ["client_secret", "client_assertion"])
+async def test_a_client_that_would_authenticate_is_refused(auth: AuthClient, parameter: str) -> None:
+    """A public client has no secret: 401 rather than to ignore it."""
+    tokens = await auth.new_user()
+    assert_refused(await auth.refresh(tokens.refresh_token, **{parameter: "x"}), 401, "invalid_client")
+
+
+@EACH_DATABASE
+async def test_a_session_of_another_client_is_not_continued(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Hostile cases, CVE-2026-28513, CVE-2026-55672: 400 `invalid_grant`, noted, and the session stays as it was."""
+    tokens = await auth.new_user()
+
+    def give_to_another(records: Records) -> None:
+        session = records.sessions.find(tokens.sid)
+        assert session is not None
+        account = records.accounts.find(session.sub)
+        assert account is not None
+        records.accounts.delete(session.sub)
+        records.accounts.add(account)
+        records.sessions.add(replace(session, grant=replace(session.grant, client_id="another")))
+
+    await in_database(auth_settings, give_to_another)
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+    assert not (await stored_session(auth_settings, tokens.sid)).is_ended
+    assert (await stored_events(auth_settings))[0].kind is SecurityEventKind.REFRESH_REFUSED
+
+
+# Refresh.
+
+
+async def test_a_refresh_gives_the_next_tokens(auth: AuthClient) -> None:
+    """A whole token answer whose refresh token is a new one (RFC 9700 section 4.14.2)."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    assert second.refresh_token != first.refresh_token
+    assert second.access_token != first.access_token
+    assert (second.scope, second.expires_in) == (first.scope, 300)
+    third = await auth.refreshed(second.refresh_token)
+    assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "signet_refresh_",
+        "signet_refresh_" + "A" * 64,
+        "signet_refresh_" + "A" * 63,
+        "signet_refresh_" + "A" * 65,
+        "SIGNET_REFRESH_" + "A" * 64,
+        "signet_refresh_" + "A" * 63 + "\n",
+        "signet_refresh_" + "\u0660" * 64,
+        "\u0000",
+        "eyJhbGciOiJub25lIn0.e30.",
+        "' OR 1=1 --",
+        "A" * 15_000,
+    ],
+)
+async def test_what_is_no_refresh_token_is_refused(auth: AuthClient, token: str) -> None:
+    """400 `invalid_grant`, in the same words whatever is wrong."""
+    reply = await auth.refresh(token)
+    assert_refused(reply, 400, "invalid_grant")
+    assert reply.json()["error_description"] == "The refresh token is not valid."
+
+
+async def test_an_access_token_is_no_refresh_token_and_the_other_way_round(auth: AuthClient) -> None:
+    """Each is refused in the other's place."""
+    tokens = await auth.new_user()
+    assert_refused(await auth.refresh(tokens.access_token), 400, "invalid_grant")
+    assert_refused(await auth.get("/sessions", token=tokens.refresh_token), 401, "invalid_token")
+
+
+@EACH_DATABASE
+async def test_the_parent_may_come_again_inside_the_grace(auth: AuthClient) -> None:
+    """A lost answer is repeated: the same successor, however often, and the session goes on."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    for _ in range(3):
+        again = await auth.refreshed(first.refresh_token)
+        assert again.refresh_token == second.refresh_token
+    auth.clock.advance(10)
+    assert (await auth.refreshed(first.refresh_token)).refresh_token == second.refresh_token
+    await auth.refreshed(second.refresh_token)
+
+
+@EACH_DATABASE
+async def test_the_parent_ends_the_session_after_the_grace(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Only a copy can come then: 400, and that the session is over is committed and on the audit trail."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    auth.clock.advance(10.001)
+    assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+    session = await stored_session(auth_settings, first.sid)
+    assert session.end_reason is EndReason.TOKEN_REUSED
+    assert (await stored_events(auth_settings))[0].kind is SecurityEventKind.REFRESH_TOKEN_REUSED
+    await assert_ended(auth, second)
+
+
+@EACH_DATABASE
+async def test_an_older_generation_ends_the_session_at_once(auth: AuthClient) -> None:
+    """Hostile cases, refresh: only the immediate predecessor has a grace; the grandparent ends the session."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    third = await auth.refreshed(second.refresh_token)
+    assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+    await assert_ended(auth, third)
+
+
+async def test_the_use_of_the_successor_closes_the_window(auth: AuthClient) -> None:
+    """Once the successor was used its parent is a grandparent, grace or not."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    third = await auth.refreshed(second.refresh_token)
+    await auth.refreshed(second.refresh_token)
+    assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+    await assert_ended(auth, third)
+
+
+async def test_without_a_grace_every_repetition_is_a_copy(auth_environment: dict[str, str], clock: FrozenClock) -> None:
+    """AUTH_REFRESH_GRACE_SECONDS=0 leaves the instant of the use itself."""
+    settings = AuthSettings.load({**auth_environment, "AUTH_REFRESH_GRACE_SECONDS": "0"})
+    async with running_auth(settings, clock) as auth:
+        first = await auth.new_user()
+        second = await auth.refreshed(first.refresh_token)
+        clock.advance(0.001)
+        assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+        await assert_ended(auth, second)
+
+
+async def test_a_copy_ends_its_own_session_only(auth: AuthClient) -> None:
+    """The account's other sessions go on."""
+    first = await auth.new_user()
+    other = await auth.login()
+    second = await auth.refreshed(first.refresh_token)
+    await auth.refreshed(second.refresh_token)
+    assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+    await auth.refreshed(other.refresh_token)
+
+
+async def test_a_token_with_a_foreign_secret_ends_nothing_it_does_not_belong_to(auth: AuthClient) -> None:
+    """Handle of one session, secret of another: whoever has the handle holds a copy, so only that session ends."""
+    alice, bob = await auth.new_user("alice"), await auth.new_user("bob")
+    both = [base64.urlsafe_b64decode(tokens.refresh_token.removeprefix("signet_refresh_")) for tokens in (alice, bob)]
+    mixed = "signet_refresh_" + base64.urlsafe_b64encode(both[0][:16] + both[1][16:]).decode()
+    assert_refused(await auth.refresh(mixed), 400, "invalid_grant")
+    await assert_ended(auth, alice)
+    await auth.refreshed(bob.refresh_token)
+
+
+@EACH_DATABASE
+async def test_fifty_uses_at_once_have_one_successor(auth: AuthClient) -> None:
+    """Hostile cases, CVE-2026-1035: one token 50 times in parallel: every answer names the same next token."""
+    first = await auth.new_user()
+    replies = await asyncio.gather(*(auth.refresh(first.refresh_token) for _ in range(50)))
+    assert {reply.status for reply in replies} == {200}
+    (successor,) = {reply.json()["refresh_token"] for reply in replies}
+    await auth.refreshed(successor)
+
+
+@EACH_DATABASE
+async def test_two_processes_agree_on_the_successor(
+    auth: AuthClient, auth_settings: AuthSettings, clock: FrozenClock
+) -> None:
+    """Another process on the same database: one successor between them, and what one ended is over for the other."""
+    first = await auth.new_user()
+    async with running_auth(auth_settings, clock) as other:
+        uses = [service.refresh(first.refresh_token) for service in (auth, other) for _ in range(10)]
+        replies = await asyncio.gather(*uses)
+        assert {reply.status for reply in replies} == {200}
+        (successor,) = {reply.json()["refresh_token"] for reply in replies}
+        second = await other.refreshed(successor)
+        assert (await auth.post("/logout", token=second.access_token)).status == 204
+        await assert_ended(other, second)
+
+
+# Scope and resource.
+
+
+async def test_the_scope_may_be_narrowed_for_one_token(auth: AuthClient) -> None:
+    """The token has what was asked for; the session keeps what it has (RFC 6749 section 6)."""
+    await auth.register()
+    first = await auth.login(scope="data:read data:write profile")
+    second = await auth.refreshed(first.refresh_token, scope="data:read")
+    assert (second.scope, second.claims["scope"]) == ("data:read", "data:read")
+    assert "preferred_username" not in second.claims
+    third = await auth.refreshed(second.refresh_token)
+    assert third.scope == "data:read data:write profile"
+
+
+@pytest.mark.parametrize(
+    "scope", ["data:read data:write", "data:write", "data:read admin", "profile", "email", "x" * 5_000]
+)
+async def test_the_scope_never_grows(auth: AuthClient, auth_settings: AuthSettings, scope: str) -> None:
+    """Hostile cases, CVE-2024-52287: beyond what was granted is 400 `invalid_scope`, and the token is not spent."""
+    await auth.register()
+    first = await auth.login(scope="data:read")
+    assert_refused(await auth.refresh(first.refresh_token, scope=scope), 400, "invalid_scope")
+    assert (await stored_session(auth_settings, first.sid)).chain.generation == 0
+    assert (await auth.refreshed(first.refresh_token)).scope == "data:read"
+
+
+@pytest.mark.parametrize("scope", [" ", "data:read  data:write", 'da"ta', "dat\u00e4", "\u0000"])
+async def test_a_malformed_scope_is_refused(auth: AuthClient, scope: str) -> None:
+    """400 `invalid_scope`, and the token is not spent."""
+    first = await auth.new_user()
+    assert_refused(await auth.refresh(first.refresh_token, scope=scope), 400, "invalid_scope")
+    await auth.refreshed(first.refresh_token)
+
+
+async def test_the_resource_must_be_the_sessions(auth: AuthClient) -> None:
+    """RFC 8707 section 2.2: another resource is 400 `invalid_target`; the audience never grows."""
+    first = await auth.new_user()
+    for resource in ("http://localhost:9999", RESOURCE + "/", "", "x", "\u0000"):
+        reply = await auth.refresh(first.refresh_token, resource=resource)
+        if resource:
+            assert_refused(reply, 400, "invalid_target")
+        else:
+            first = Tokens.of(reply)
+    second = await auth.refreshed(first.refresh_token, resource=RESOURCE)
+    assert second.claims["aud"] == RESOURCE
+
+
+async def test_a_copy_is_recognised_whatever_else_is_wrong(auth: AuthClient) -> None:
+    """An impossible scope beside a reused token does not save the session."""
+    first = await auth.new_user()
+    second = await auth.refreshed(first.refresh_token)
+    third = await auth.refreshed(second.refresh_token)
+    assert_refused(await auth.refresh(first.refresh_token, scope="admin"), 400, "invalid_grant")
+    await assert_ended(auth, third)
+
+
+# Time.
+
+
+async def test_a_session_that_is_used_lives_on(auth: AuthClient) -> None:
+    """Each use moves the idle timeout (14 days)."""
+    tokens = await auth.new_user()
+    for _ in range(3):
+        await auth.pass_time(13 * DAY)
+        tokens = await auth.refreshed(tokens.refresh_token)
+
+
+@EACH_DATABASE
+async def test_a_session_ends_by_idleness(auth: AuthClient) -> None:
+    """At the idle timeout, to the instant; the name and the password open another."""
+    tokens = await auth.new_user()
+    await auth.pass_time(14 * DAY - 0.5)
+    tokens = await auth.refreshed(tokens.refresh_token)
+    await auth.pass_time(14 * DAY)
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+    await auth.login()
+
+
+async def test_a_session_ends_for_good(auth: AuthClient) -> None:
+    """At the absolute lifetime (90 days), however often it was used."""
+    tokens = await auth.new_user()
+    for _ in range(8):
+        await auth.pass_time(11 * DAY)
+        tokens = await auth.refreshed(tokens.refresh_token)
+    await auth.pass_time(2 * DAY - 1)
+    tokens = await auth.refreshed(tokens.refresh_token)
+    await auth.pass_time(1)
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+
+
+# What else keeps a session from going on.
+
+
+@EACH_DATABASE
+async def test_a_disabled_account_is_not_refreshed(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Hostile cases, CVE-2026-43983, CVE-2025-64521: 400 as long as it is disabled, though nobody ended the session."""
+    tokens = await auth.new_user()
+
+    def disable(records: Records) -> None:
+        account = records.accounts.find(tokens.claims["sub"])
+        assert account is not None
+        records.accounts.update(account.disabled())
+
+    await in_database(auth_settings, disable)
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+
+
+@EACH_DATABASE
+async def test_a_deleted_account_is_not_refreshed(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Nothing is left that the token could belong to."""
+    tokens = await auth.new_user()
+    await in_database(auth_settings, lambda records: records.accounts.delete(tokens.claims["sub"]))
+    await assert_ended(auth, tokens)
+
+
+@EACH_DATABASE
+async def test_a_restart_between_two_refreshes_changes_nothing(auth_settings: AuthSettings, clock: FrozenClock) -> None:
+    """Sessions, grace and key outlive the process; a lost answer is repeated by the next one."""
+    async with running_auth(auth_settings, clock) as auth:
+        first = await auth.new_user()
+        second = await auth.refreshed(first.refresh_token)
+    async with running_auth(auth_settings, clock) as auth:
+        assert (await auth.refreshed(first.refresh_token)).refresh_token == second.refresh_token
+        assert (await auth.get("/sessions", token=first.access_token)).status == 200
+        third = await auth.refreshed(second.refresh_token)
+        assert third.header == first.header
+    async with running_auth(auth_settings, clock) as auth:
+        assert_refused(await auth.refresh(first.refresh_token), 400, "invalid_grant")
+        await assert_ended(auth, third)
+
+
+async def test_no_token_is_spent_while_nothing_can_be_signed(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """503 before anything is stored: else the retry, after the grace, would look like a copy and end the session."""
+    tokens = await auth.new_user()
+    for body in ({"username": "alice", "password": PASSWORD}, {"username": "nobody", "password": PASSWORD}):
+        assert (await auth.post("/login", body)).status in (200, 401)
+
+    def break_keys(records: Records) -> None:
+        (active,) = records.signing_keys.published()
+        assert active.sealed is not None
+        damaged = replace(
+            active, kid="damaged", state=KeyState.PENDING, sealed=replace(active.sealed, box=b"\1" + b"x" * 99)
+        )
+        assert records.signing_keys.add(damaged)
+
+    await in_database(auth_settings, break_keys)
+    auth.clock.advance(31)
+    assert_refused(await auth.refresh(tokens.refresh_token), 503, "temporarily_unavailable")
+    for name in ("alice", "nobody"):
+        reply = await auth.post("/login", {"username": name, "password": PASSWORD})
+        assert_refused(reply, 503, "temporarily_unavailable")
+    assert (await auth.get("/readyz")).status == 503
+    session = await stored_session(auth_settings, tokens.sid)
+    assert session.chain.generation == 0
+
+    def mend_keys(records: Records) -> None:
+        damaged = records.signing_keys.find("damaged")
+        assert damaged is not None
+        assert records.signing_keys.replace(damaged, damaged.revoked(auth.clock.now()))
+
+    await in_database(auth_settings, mend_keys)
+    await auth.pass_time(31)
+    await auth.refreshed(tokens.refresh_token)
