@@ -148,4 +148,4 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         finally:
             running.end()
     assert f"127.0.0.1:{port} (RESOURCE_PORT): address already in use" in running.output()
-    assert "ready" not in running.output()
+    assert "service ready" not in running.output()
