@@ -74,7 +74,7 @@ async def open_auth_service(
     for warning in settings.warnings():
         log.warning("unsafe_setting", what=warning)
     async with contextlib.AsyncExitStack() as stack:
-        database = Database.open(settings.database_url.get_secret_value())
+        database = Database.open(settings.database_url.reveal())
         stack.push_async_callback(database.close)
         await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
         storage = SqlStorage(database)
@@ -165,9 +165,9 @@ class DatabaseReadiness:
 
 def master_keys(settings: AuthSettings) -> MasterKeys:
     """The master key of the setting, or the one in the file beside the embedded database, made at the first start."""
-    former = [MasterKey.parse(key.get_secret_value()) for key in settings.former_master_keys]
+    former = [MasterKey.parse(key.reveal()) for key in settings.former_master_keys]
     if settings.master_key is not None:
-        return MasterKeys(MasterKey.parse(settings.master_key.get_secret_value()), former)
+        return MasterKeys(MasterKey.parse(settings.master_key.reveal()), former)
     folder = settings.embedded_folder
     assert folder is not None  # noqa: S101 - the settings refuse PostgreSQL without a master key
     return MasterKeys(MasterKey.load_or_create(folder / "master.key"), former)

@@ -54,7 +54,7 @@ async def open_resource_service(
     for warning in settings.warnings():
         log.warning("unsafe_setting", what=warning)
     async with contextlib.AsyncExitStack() as stack:
-        database = Database.open(settings.database_url.get_secret_value())
+        database = Database.open(settings.database_url.reveal())
         stack.push_async_callback(database.close)
         await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
         store = ItemStore(database, Quota(settings.max_items, settings.max_bytes), clock)

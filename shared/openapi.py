@@ -1,7 +1,7 @@
 """OpenAPI 3.1 documents made from the handlers themselves.
 
 A handler carries an `Operation` (put there by `@describe`); the document is built from the routes that are really
-mounted, so it cannot list what is not there. Bodies are pydantic models, whose schemas are JSON Schema 2020-12.
+mounted, so it cannot list what is not there. Bodies are msgspec structs, whose schemas are JSON Schema 2020-12.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from aiohttp import web
-from pydantic import BaseModel
 
 from shared.errors import ServiceError
 
@@ -35,7 +35,7 @@ class Answer:
     """One kind of answer: what it means, its body (a model, a JSON Schema, or none) and its own headers."""
 
     description: str
-    body: type[BaseModel] | Mapping[str, Any] | None = None
+    body: type[msgspec.Struct] | Mapping[str, Any] | None = None
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     """Header name to what it says."""
@@ -48,7 +48,7 @@ class Operation:
     summary: str
     answers: Mapping[int, Answer]
     errors: tuple[type[ServiceError], ...] = ()
-    body: type[BaseModel] | Mapping[str, Any] | None = None
+    body: type[msgspec.Struct] | Mapping[str, Any] | None = None
     body_media_type: str = "application/json"
     body_required: bool = True
     scopes: tuple[str, ...] | None = None
@@ -170,10 +170,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     return rendered
 
 
-def _schema(body: type[BaseModel] | Mapping[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _schema(body: type[msgspec.Struct] | Mapping[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(body, type):
         return dict(body)
-    schema = body.model_json_schema(ref_template=_SCHEMAS)
-    schemas.update(schema.pop("$defs", {}))
-    schemas[body.__name__] = schema
-    return {"$ref": _SCHEMAS.format(model=body.__name__)}
+    (reference,), components = msgspec.json.schema_components([body], ref_template=_SCHEMAS.format(model="{name}"))
+    schemas.update(components)
+    return reference

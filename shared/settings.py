@@ -7,16 +7,18 @@ the prefix that is not a setting stops the start, and so does a value that is ma
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec.structs import FieldInfo
 
 MAX_FILE_BYTES = 65_536
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -32,27 +34,58 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class Settings(BaseModel):
-    """The base of a service's settings. Lists and objects are given as JSON."""
+class Secret:
+    """A setting that stays out of reprs, and so out of logs and error messages."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+Check = Callable[[Any, Mapping[str, Any]], Any]
+"""Takes a setting's value and the good settings before it; returns the value to use, or raises ValueError."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of a service's settings: a field for each, in the order in which they are checked.
+
+    Lists and objects are given as JSON. `checks` hold what a type cannot say. `derived` are the defaults that
+    follow from settings before them; such a field has no default of its own.
+    """
 
     prefix: ClassVar[str]
+    checks: ClassVar[Mapping[str, Check]] = {}
+    derived: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {}
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings from `environ`; raise SettingsError naming every problem."""
-        values, problems = cls._collect(environ)
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            details = error.errors(include_input=False, include_url=False)
-            # A default built from a setting that is bad: the bad one has a line of its own.
-            problems += [cls._describe(each) for each in details if each["type"] != "default_factory_not_called"]
-        else:
-            if not problems:
-                return settings
-        raise SettingsError(sorted(set(problems)))
+        texts, problems = cls._collect(environ)
+        values: dict[str, Any] = {}
+        for field in msgspec.structs.fields(cls):
+            try:
+                values[field.name] = cls._value(field, texts, values)
+            except KeyError:
+                continue  # it, or one that it follows from, has a line already
+            except ValueError as error:
+                problems.append(f"{cls.variable(field.name)}: {_told(error, field.type)}")
+        if problems:
+            raise SettingsError(sorted(set(problems)))
+        return cls(**values)
 
     @classmethod
     def variable(cls, field: str) -> str:
@@ -60,47 +93,83 @@ class Settings(BaseModel):
         return f"{cls.prefix}{field.upper()}"
 
     @classmethod
-    def _collect(cls, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-        fields = {cls.variable(name): name for name in cls.model_fields}
-        values: dict[str, Any] = {}
+    def names(cls) -> list[str]:
+        """The fields, in their order."""
+        return [field.name for field in msgspec.structs.fields(cls)]
+
+    @classmethod
+    def _collect(cls, environ: Mapping[str, str]) -> tuple[dict[str, str | None], list[str]]:
+        """The text of each setting that is given, None where its file cannot be read, and what is wrong so far."""
+        fields = {cls.variable(name): name for name in cls.names()}
+        texts: dict[str, str | None] = {}
         problems: list[str] = []
-        given: set[str] = set()
         for variable in sorted(name for name in environ if name.startswith(cls.prefix)):
             target = variable.removesuffix("_FILE") if variable not in fields else variable
             field = fields.get(target)
             if field is None:
                 problems.append(f"{variable}: there is no such setting")
-            elif field in given:
+            elif field in texts:
                 problems.append(f"{target}: is given twice, by value and as {target}_FILE")
             else:
-                given.add(field)
+                texts[field] = None
                 try:
-                    text = environ[variable] if variable == target else _read_file(environ[variable])
-                    values[field] = cls._parse(field, text)
+                    texts[field] = environ[variable] if variable == target else _read_file(environ[variable])
                 except ValueError as error:
                     problems.append(f"{variable}: {error}")
-        return values, problems
+        return texts, problems
 
     @classmethod
-    def _parse(cls, field: str, text: str) -> Any:
-        if not _is_container(cls.model_fields[field].annotation):
-            return text
+    def _value(cls, field: FieldInfo, texts: Mapping[str, str | None], values: Mapping[str, Any]) -> Any:
+        if field.name in texts:
+            text = texts[field.name]
+            if text is None:
+                raise KeyError(field.name)
+            value = _convert(text, field.type)
+        elif field.name in cls.derived:
+            value = cls.derived[field.name](values)
+        else:
+            value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        check = cls.checks.get(field.name)
+        return value if check is None else check(value, values)
+
+
+def _convert(text: str, annotation: Any) -> Any:
+    value: Any = text
+    if _is_container(annotation):
         try:
-            return json.loads(text, object_pairs_hook=_unique_members)
+            value = json.loads(text, object_pairs_hook=_unique_members)
         except (json.JSONDecodeError, RecursionError):
             raise ValueError("must be JSON") from None
+    # Not strict: the environment is text, and "8001" is how it spells a number.
+    return msgspec.convert(value, annotation, strict=False, dec_hook=_own_type)
 
-    @classmethod
-    def _describe(cls, details: Any) -> str:
-        location = [str(part) for part in details["loc"]]
-        variable = cls.variable(location[0]) if location else cls.prefix.rstrip("_")
-        inner = f" (at {'.'.join(location[1:])})" if location[1:] else ""
-        message = str(details["msg"]).removeprefix("Value error, ")
-        return f"{variable}{inner}: {message[:1].lower()}{message[1:]}"
+
+def _own_type(wanted: type, value: object) -> object:
+    if wanted in (Secret, Path) and isinstance(value, str):
+        return wanted(value)
+    raise ValueError("must be text")
+
+
+def _told(error: ValueError, annotation: Any) -> str:
+    """What is wrong, without the value and without the names inside it."""
+    text = str(error)
+    if text.startswith("Invalid enum value"):
+        return f"must be one of {', '.join(str(choice) for choice in _choices(annotation))}"
+    if text.startswith("Object contains unknown field"):
+        return "has a member that does not belong there"
+    return text[:1].lower() + text[1:]
+
+
+def _choices(annotation: Any) -> Iterator[object]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for inner in get_args(annotation):
+            yield from _choices(inner)
 
 
 def _is_container(annotation: Any) -> bool:
-    if get_origin(annotation) in (Union, UnionType):
+    if get_origin(annotation) in (Union, UnionType, Annotated):
         return any(_is_container(choice) for choice in get_args(annotation))
     return get_origin(annotation) in (list, tuple, dict, set, frozenset)
 
@@ -165,4 +234,4 @@ def check_url(url: str, *, plain_http_hosts: tuple[str, ...] = (), allow_path: b
     return url
 
 
-Port = Annotated[int, Field(ge=1, le=65_535)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]

@@ -14,9 +14,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
 from shared.logging import request_id
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the metrics listener is an app of this module's making
 
 log = structlog.get_logger(__name__)
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY_BYTES = 65_536
@@ -244,7 +244,7 @@ async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
 
 
 async def read_json(request: web.Request, *, max_bytes: int = MAX_JSON_BYTES) -> tuple[bytes, Any]:
-    """The body as it came, and the JSON value it spells; 415 for another media type, 400 for what is not strict JSON."""
+    """The body as it came and the JSON value it spells; 415 for another media type, 400 for what is not strict JSON."""
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType("The body must be application/json.")
     body = await read_body(request, max_bytes=max_bytes)
@@ -265,17 +265,21 @@ async def read_json_object(request: web.Request, *, max_bytes: int = MAX_JSON_BY
 async def read_model(request: web.Request, model: type[M], *, max_bytes: int = MAX_JSON_BYTES) -> M:
     """The JSON body as `model`; 400 names the members that are missing, unknown or of a wrong type, no value."""
     members = await read_json_object(request, max_bytes=max_bytes)
-    try:
-        return model.model_validate(members)
-    except ValidationError as error:
-        names = {_member_name(details["loc"]) for details in error.errors(include_input=False, include_url=False)}
-        known = sorted(name for name in names if name in model.model_fields)
-        text = f"Missing or malformed: {', '.join(known)}." if known else "There are members that do not belong here."
-        raise InvalidRequest(text) from None
-
-
-def _member_name(location: tuple[int | str, ...]) -> str:
-    return str(location[0]) if location else ""
+    values: dict[str, object] = {}
+    bad: list[str] = []
+    for field in msgspec.structs.fields(model):
+        if field.name in members:
+            try:
+                values[field.name] = msgspec.convert(members[field.name], field.type)
+            except msgspec.ValidationError:
+                bad.append(field.name)
+        elif field.required:
+            bad.append(field.name)
+    if bad:
+        raise InvalidRequest(f"Missing or malformed: {', '.join(sorted(bad))}.")
+    if len(values) != len(members):
+        raise InvalidRequest("There are members that do not belong here.")
+    return model(**values)
 
 
 _LIVENESS: Mapping[str, Any] = {

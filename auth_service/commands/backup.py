@@ -70,7 +70,7 @@ def restore(file: Path) -> None:
 
 
 def _embedded_database() -> Path:
-    url = parse_database_url(load_settings().database_url.get_secret_value())
+    url = parse_database_url(load_settings().database_url.reveal())
     if not url.drivername.startswith("sqlite") or url.database is None:
         fail("this is for the embedded database; for PostgreSQL use pg_dump and pg_restore", EXIT_USAGE)
     return Path(url.database)

@@ -50,7 +50,7 @@ async def opened_storage(settings: AuthSettings) -> AsyncIterator[SqlStorage]:
     folder = settings.embedded_folder
     if folder is not None and not folder.exists():
         fail(f"there is no database in {folder}: the service has not been started with these settings")
-    database = Database.open(settings.database_url.get_secret_value())
+    database = Database.open(settings.database_url.reveal())
     try:
         if not await asyncio.to_thread(is_migrated, database.engine, MIGRATIONS):
             fail("the database's schema is not this release's: start the service once to bring it there")

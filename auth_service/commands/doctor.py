@@ -81,7 +81,7 @@ def _closed(path: Path) -> Finding:
 
 
 async def _stored(settings: AuthSettings) -> list[Finding]:
-    database = Database.open(settings.database_url.get_secret_value())
+    database = Database.open(settings.database_url.reveal())
     try:
         if not await asyncio.to_thread(is_migrated, database.engine, MIGRATIONS):
             return [Finding("schema", False, "not this release's", "start the service once: it migrates")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 from auth_service.endpoints.caller import CallerReader
 from auth_service.endpoints.token_answer import TokenAnswer, token_response
@@ -16,14 +17,12 @@ from shared.openapi import Answer, Operation, describe
 from shared.web import read_model
 
 
-class LoginRequest(BaseModel):
+class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The credentials, and optionally a narrower scope than all of the default resource."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     username: str
     password: str
-    scope: str | None = Field(default=None, description="Scopes separated by single spaces.")
+    scope: Annotated[str | None, Meta(description="Scopes separated by single spaces.")] = None
 
 
 class LoginEndpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ConfigDict
+from msgspec import Struct
 
 from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
@@ -17,10 +17,8 @@ from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
 
 
-class LogoutRequest(BaseModel):
+class LogoutRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The session named by its refresh token, where no access token is sent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     refresh_token: str
 

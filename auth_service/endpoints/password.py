@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from msgspec import Struct
 
 from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
@@ -17,10 +17,8 @@ from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
 
 
-class PasswordRequest(BaseModel):
+class PasswordRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The password in force and the one to follow."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     current_password: str
     new_password: str

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.accounts import Accounts, Registration, UsernameTaken, WeakPassword
@@ -25,18 +25,16 @@ class RegistrationClosed(ServiceError):
     code = "registration_closed"
 
 
-class RegisterRequest(BaseModel):
+class RegisterRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What a new account is made of."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    username: str = Field(description="1 to 64 characters; spellings that look alike are one name (PRECIS).")
-    password: str = Field(description="8 to 1024 characters, any Unicode, taken exactly as sent.")
-    email: Annotated[str, Field(max_length=MAX_EMAIL_CHARACTERS, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    username: Annotated[str, Meta(description="1 to 64 characters; spellings that look alike are one name (PRECIS).")]
+    password: Annotated[str, Meta(description="8 to 1024 characters, any Unicode, taken exactly as sent.")]
+    email: Annotated[str, Meta(max_length=MAX_EMAIL_CHARACTERS, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
-class RegisterAnswer(BaseModel):
+class RegisterAnswer(Struct, frozen=True):
     """The new account: `sub` is its identifier in every token, for ever."""
 
     sub: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, Field
+from msgspec import Meta, Struct
 
 from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
@@ -17,7 +18,7 @@ from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, json_response
 
 
-class SessionAnswer(BaseModel):
+class SessionAnswer(Struct, frozen=True):
     """One session. Times are seconds since the epoch."""
 
     sid: str
@@ -25,13 +26,13 @@ class SessionAnswer(BaseModel):
     scope: str
     opened_at: int
     last_used_at: int
-    expires_at: int = Field(description="When it ends if it is not used before, or for good.")
-    address: str | None = Field(description="Where it was opened from.")
+    expires_at: Annotated[int, Meta(description="When it ends if it is not used before, or for good.")]
+    address: Annotated[str | None, Meta(description="Where it was opened from.")]
     user_agent: str | None
-    current: bool = Field(description="Whether this very request belongs to it.")
+    current: Annotated[bool, Meta(description="Whether this very request belongs to it.")]
 
 
-class SessionsAnswer(BaseModel):
+class SessionsAnswer(Struct, frozen=True):
     """All sessions that go on, the one used last first."""
 
     sessions: list[SessionAnswer]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel, Field
+from msgspec import Meta, Struct
 
 from auth_service.endpoints.caller import CallerReader
 from auth_service.endpoints.token_answer import TokenAnswer, token_response
@@ -29,14 +30,14 @@ MAX_FORM_BYTES = 16_384
 MAX_PARAMETERS = 32
 
 
-class TokenForm(BaseModel):
+class TokenForm(Struct, frozen=True):
     """The form, for the interface's description; empty parameters count as absent (RFC 6749 section 3.2)."""
 
-    grant_type: str = Field(description="`refresh_token`.")
+    grant_type: Annotated[str, Meta(description="`refresh_token`.")]
     refresh_token: str | None = None
-    scope: str | None = Field(default=None, description="At most the scope that was granted.")
-    resource: str | None = Field(default=None, description="The resource the session is for (RFC 8707).")
-    client_id: str | None = Field(default=None, description="`first-party`; may be left out.")
+    scope: Annotated[str | None, Meta(description="At most the scope that was granted.")] = None
+    resource: Annotated[str | None, Meta(description="The resource the session is for (RFC 8707).")] = None
+    client_id: Annotated[str | None, Meta(description="`first-party`; may be left out.")] = None
 
 
 class TokenEndpoint:

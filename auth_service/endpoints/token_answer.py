@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, Field
+from msgspec import Meta, Struct
 
 from auth_service.tokens.token_set import TokenSet
 from shared.web import NO_STORE, json_response
 
 
-class TokenAnswer(BaseModel):
+class TokenAnswer(Struct, frozen=True):
     """The members of a token answer, for the interface's description."""
 
     access_token: str
     token_type: Literal["Bearer"]
-    expires_in: int = Field(description="Seconds.")
+    expires_in: Annotated[int, Meta(description="Seconds.")]
     refresh_token: str
     scope: str
 

@@ -6,11 +6,10 @@ import re
 import shlex
 
 import pytest
-from pydantic import SecretStr
 
 from auth_service.settings import AuthSettings
 from resource_service.settings import ResourceSettings
-from shared.settings import Settings
+from shared.settings import Secret, Settings
 from tests.architecture.tree import ROOT
 
 SERVICES: tuple[type[Settings], ...] = (AuthSettings, ResourceSettings)
@@ -34,7 +33,7 @@ def documented() -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("settings", SERVICES)
 def test_every_setting_is_documented(settings: type[Settings]) -> None:
     """A setting that exists stands in `.env.example` with some words, and nothing stands there that does not exist."""
-    wanted = {settings.variable(field) for field in settings.model_fields}
+    wanted = {settings.variable(field) for field in settings.names()}
     written = {name: comment for name, (_, comment) in documented().items() if name.startswith(settings.prefix)}
     assert written.keys() == wanted
     assert all(len(comment) > 20 for comment in written.values())
@@ -44,7 +43,7 @@ def test_every_setting_is_documented(settings: type[Settings]) -> None:
 def test_the_documented_value_is_the_default(settings: type[Settings]) -> None:
     """Taking over a line of `.env.example` as it stands changes nothing."""
     defaults = settings.load({})
-    for field in settings.model_fields:
+    for field in settings.names():
         name = settings.variable(field)
         value, _ = documented()[name]
         default = getattr(defaults, field)
@@ -56,4 +55,4 @@ def test_the_documented_value_is_the_default(settings: type[Settings]) -> None:
 
 
 def _plain(value: object) -> object:
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+    return value.reveal() if isinstance(value, Secret) else value

@@ -201,7 +201,7 @@ def client_session() -> aiohttp.ClientSession:
 
 async def in_database(settings: AuthSettings, work: Callable[[Records], T]) -> T:
     """Run `work` on the service's database beside it, as an operator's command does."""
-    database = await asyncio.to_thread(Database.open, settings.database_url.get_secret_value())
+    database = await asyncio.to_thread(Database.open, settings.database_url.reveal())
     try:
         return await SqlStorage(database).write(work)
     finally:

@@ -16,8 +16,8 @@ import structlog
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct, structs
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel, ConfigDict
 
 import shared.web
 from shared.errors import Conflict, ServiceError, TooManyRequests, Unavailable
@@ -29,10 +29,8 @@ from tests.wire import Reply, exchange, read_reply, serve
 CANARY = "canary314"
 
 
-class Body(BaseModel):
+class Body(Struct, frozen=True):
     """A body with two members."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
     count: int = 0
@@ -65,7 +63,7 @@ class Sample:
         return json_response(await read_json_object(request))
 
     async def post_model(self, request: web.Request) -> web.Response:
-        return json_response((await read_model(request, Body)).model_dump())
+        return json_response(structs.asdict(await read_model(request, Body)))
 
     async def conflict(self, _request: web.Request) -> web.Response:
         raise Conflict("It is taken.")
