@@ -1,0 +1,1 @@
+"""The protection package, against issuers that behave and issuers that do not."""
