@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
+from auth_service.model.storage import Records, Storage
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
-from shared.database import Database
+from shared.database import Database, DatabaseUnavailable
 from shared.migrations import migrate
 from tests.clock import FrozenClock
+
+T = TypeVar("T")
 
 SUPPLY = 24
 
@@ -23,10 +28,15 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(scope="session")
-def supply() -> list[PrivateKey]:
+@functools.cache
+def made_keys() -> list[PrivateKey]:
     """Private keys made once for the whole run: making one takes longer than most tests."""
     return [PrivateKey.generate(2048) for _ in range(SUPPLY)]
+
+
+@pytest.fixture
+def supply() -> list[PrivateKey]:
+    return made_keys()
 
 
 @pytest.fixture
@@ -68,3 +78,23 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file
 @pytest.fixture
 def storage(database: Database) -> SqlStorage:
     return SqlStorage(database)
+
+
+class BreakableStorage:
+    """The real storage, until `broken` is set: then it fails as a database does that is gone."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.broken = False
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        self._check()
+        return await self._storage.read(work)
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        self._check()
+        return await self._storage.write(work)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise DatabaseUnavailable("The database is not available.")
