@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auth_service.keys.private_key import PrivateKey
-from auth_service.keys.rotation import KeyStoreConflict, MakeKey, NewKey, Rotation, make_changes
+from auth_service.keys.rotation import (
+    KeyStoreConflict,
+    MakeKey,
+    NewKey,
+    Rotation,
+    log_introduction,
+    log_moves,
+    make_changes,
+)
 from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
 from auth_service.keys.sealing import MasterKeys
 from auth_service.model.signing_key import KeyState, SigningKeyRecord, SigningKeyRecords
-from auth_service.model.storage import Records, Storage
+from auth_service.model.storage import Storage
 from shared.clock import Clock
 
 
@@ -41,6 +49,13 @@ class Revocation:
     signing_kid: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Revoked:
+    changes: Sequence[Change]
+    added: SigningKeyRecord | None
+    signing_kid: str
+
+
 class UnknownKey(LookupError):
     """There is no signing key with this kid."""
 
@@ -48,7 +63,7 @@ class UnknownKey(LookupError):
 class KeyAdministration:
     """The operator's commands. They work while services run, which follow within seconds, and while none does.
 
-    Every method raises DatabaseUnavailable when storage fails; nothing has changed then.
+    Every method raises DatabaseUnavailable when storage fails; it can simply be called again then.
     """
 
     def __init__(
@@ -68,13 +83,12 @@ class KeyAdministration:
     async def listing(self) -> Sequence[KeyListing]:
         """Every key there ever was, oldest first."""
         keys = await self._storage.read(lambda records: records.signing_keys.all())
+        current = self._master_keys.current_id
         return [
             KeyListing(
                 record=key,
                 next_change_at=next_change_at(key, self._settings),
-                sealed_currently=None
-                if key.sealed is None
-                else key.sealed.master_key_id == self._master_keys.current_id,
+                sealed_currently=None if key.sealed is None else key.sealed.master_key_id == current,
             )
             for key in keys
         ]
@@ -101,10 +115,13 @@ class KeyAdministration:
         that opens the revoked key. Raises UnknownKey, and IllegalKeyMove when the key is retired or revoked already.
         """
         replacement = await self._rotation.make()
-        signing_kid = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
-        if signing_kid is None:
+        revoked = await self._storage.write(lambda records: self._revoke(records.signing_keys, kid, replacement))
+        if revoked is None:
             raise UnknownKey(kid)
-        return Revocation(kid=kid, signing_kid=signing_kid)
+        if revoked.added is not None:
+            log_introduction(revoked.added)
+        log_moves(revoked.changes)
+        return Revocation(kid=kid, signing_kid=revoked.signing_kid)
 
     async def reseal(self) -> Sequence[str]:
         """Seal every private key anew under the current master key, all or none; return the kids it touched.
@@ -116,25 +133,26 @@ class KeyAdministration:
     async def _published(self) -> Sequence[SigningKeyRecord]:
         return await self._storage.read(lambda records: records.signing_keys.published())
 
-    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> str | None:
-        keys = records.signing_keys
+    def _revoke(self, keys: SigningKeyRecords, kid: str, replacement: NewKey) -> _Revoked | None:
         keys.lock()
         record = keys.find(kid)
         if record is None:
             return None
-        make_changes(keys, [Change(record, record.revoked(self._clock.now()))])
-        published, now = keys.published(), self._clock.now()
-        if in_state(published, KeyState.ACTIVE) is None:
-            waiting = in_state(published, KeyState.PENDING)
-            if waiting is not None:
-                # Rather than the replacement: some caches have it already.
-                make_changes(keys, [Change(waiting, waiting.activated(now))])
-            elif not keys.add(replacement.record(KeyState.ACTIVE, now)):
-                raise KeyStoreConflict(replacement.kid)
-        active = in_state(keys.published(), KeyState.ACTIVE)
-        if active is None:
-            raise KeyStoreConflict(kid)
-        return active.kid
+        now = self._clock.now()
+        withdrawal = Change(record, record.revoked(now))
+        remaining = [other for other in keys.published() if other.kid != kid]
+        active, waiting = in_state(remaining, KeyState.ACTIVE), in_state(remaining, KeyState.PENDING)
+        if active is not None:
+            return _Revoked(make_changes(keys, [withdrawal]), None, active.kid)
+        if waiting is not None:
+            # Rather than the replacement: some caches have it already.
+            takeover = Change(waiting, waiting.activated(now))
+            return _Revoked(make_changes(keys, [withdrawal, takeover]), None, waiting.kid)
+        changes = make_changes(keys, [withdrawal])
+        added = replacement.record(KeyState.ACTIVE, now)
+        if not keys.add(added):
+            raise KeyStoreConflict(added.kid)
+        return _Revoked(changes, added, added.kid)
 
     def _reseal(self, keys: SigningKeyRecords) -> list[str]:
         keys.lock()

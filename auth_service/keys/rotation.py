@@ -75,7 +75,7 @@ class Rotation:
         now = self._clock.now()
         changed = False
         if due_changes(published, now, self._settings):
-            await self._storage.write(self._advance)
+            log_moves(await self._storage.write(self._advance))
             changed = True
         if newcomer(published, now, self._settings) is not None:
             await self.introduce(by_command=False)
@@ -88,7 +88,10 @@ class Rotation:
         Returns it, or None when by then another process had brought one.
         """
         new_key = await self.make()
-        return await self._storage.write(lambda records: self._store(records, new_key, by_command=by_command))
+        record = await self._storage.write(lambda records: self._store(records, new_key, by_command=by_command))
+        if record is not None:
+            log_introduction(record)
+        return record
 
     async def make(self) -> NewKey:
         """A new key, made and sealed on a thread, outside any transaction."""
@@ -104,12 +107,12 @@ class Rotation:
             sealed=self._master_keys.seal(kid, key.to_pkcs8()),
         )
 
-    def _advance(self, records: Records) -> None:
+    def _advance(self, records: Records) -> Sequence[Change]:
         keys = records.signing_keys
         keys.lock()
         published = keys.published()
         # The clock is read after the records: an instant recorded as "seen committed" must not lie before the commit.
-        make_changes(keys, due_changes(published, self._clock.now(), self._settings))
+        return make_changes(keys, due_changes(published, self._clock.now(), self._settings))
 
     def _store(self, records: Records, new_key: NewKey, *, by_command: bool) -> SigningKeyRecord | None:
         keys = records.signing_keys
@@ -124,19 +127,25 @@ class Rotation:
         record = new_key.record(state, now)
         if not keys.add(record):
             raise KeyStoreConflict(record.kid)
-        log.info("signing_key_introduced", kid=record.kid, state=state.value, key_bits=record.key_bits)
         return record
 
 
-def make_changes(keys: SigningKeyRecords, changes: Sequence[Change]) -> None:
+def make_changes(keys: SigningKeyRecords, changes: Sequence[Change]) -> Sequence[Change]:
     """Write `changes` in their order; raise KeyStoreConflict, so that none is kept, when one does not fit."""
     for change in changes:
         if not keys.replace(change.before, change.after):
             raise KeyStoreConflict(change.before.kid)
-        if change.before.state is not change.after.state:
-            log.info(
-                "signing_key_moved",
-                kid=change.after.kid,
-                state=change.after.state.value,
-                former_state=change.before.state.value,
-            )
+    return changes
+
+
+def log_introduction(record: SigningKeyRecord) -> None:
+    """Tell of a new key, once it is committed."""
+    log.info("signing_key_introduced", kid=record.kid, state=record.state.value, key_bits=record.key_bits)
+
+
+def log_moves(changes: Sequence[Change]) -> None:
+    """Tell where keys went, once it is committed."""
+    for change in changes:
+        before, after = change.before.state.value, change.after.state.value
+        if before != after:
+            log.info("signing_key_moved", kid=change.after.kid, former_state=before, state=after)

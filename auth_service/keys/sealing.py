@@ -43,12 +43,14 @@ class MasterKeyUnusable(Exception):
 class MasterKey:
     """One master key: seals and opens, and is known by an id that tells nothing about it."""
 
-    __slots__ = ("_cipher", "key_id")
+    __slots__ = ("_cipher", "device_key", "key_id")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != MASTER_KEY_BYTES:
             raise ValueError(f"must be {MASTER_KEY_BYTES} bytes, not {len(secret)}; {HOW_TO_MAKE_ONE}")
         self.key_id = _derive(secret, b"signet master key id", MASTER_KEY_ID_BYTES).hex()
+        self.device_key = _derive(secret, b"signet device tokens", MASTER_KEY_BYTES)
+        """What device tokens are made under (`identity.devices`); every process with this master key has the same."""
         self._cipher = AESGCM(_derive(secret, b"signet signing key sealing", MASTER_KEY_BYTES))
 
     @classmethod
@@ -117,6 +119,12 @@ class MasterKeys:
     def current_id(self) -> str:
         """The id of the master key that seals."""
         return self._current.key_id
+
+    @property
+    def device_keys(self) -> Sequence[bytes]:
+        """The current master key's, then those of the older ones."""
+        older = [key for key in self._by_id.values() if key is not self._current]
+        return [self._current.device_key, *(key.device_key for key in older)]
 
     def seal(self, kid: str, private_key: bytes) -> SealedPrivateKey:
         """Seal under the current master key."""
