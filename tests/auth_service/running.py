@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -21,6 +21,7 @@ from blockbuster import blockbuster_ctx
 from yarl import URL
 
 from auth_service.app import open_auth_service
+from auth_service.model.signing_key import KeyState
 from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import SqlStorage
@@ -206,6 +207,26 @@ async def in_database(settings: AuthSettings, work: Callable[[Records], T]) -> T
         return await SqlStorage(database).write(work)
     finally:
         await database.close()
+
+
+@contextlib.asynccontextmanager
+async def unreadable_signing_key(settings: AuthSettings) -> AsyncIterator[None]:
+    """While the block runs the database holds a signing key that nobody can open: no process can follow the keys."""
+
+    def damage(records: Records) -> None:
+        key = records.signing_keys.published()[0]
+        assert key.sealed is not None
+        box = replace(key.sealed, box=b"\x01" + bytes(99))
+        assert records.signing_keys.add(replace(key, kid="damaged", state=KeyState.PENDING, sealed=box))
+
+    def mend(records: Records) -> None:
+        damaged = records.signing_keys.find("damaged")
+        assert damaged is not None
+        assert records.signing_keys.replace(damaged, damaged.revoked(damaged.changed_at))
+
+    await in_database(settings, damage)
+    yield
+    await in_database(settings, mend)
 
 
 def assert_well_formed(reply: Reply, method: str = "GET") -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from auth_service.keys.private_key import PrivateKey
 from auth_service.settings import AuthSettings
 from shared.access_token import AccessToken, encode
 from shared.scope import Scope
@@ -205,8 +206,6 @@ async def test_a_token_of_another_installation_is_refused(
 
 async def test_a_token_with_a_private_key_from_nowhere_is_refused(auth: AuthClient) -> None:
     """Every claim right, the kid right, the signature by a key of the forger's own."""
-    from auth_service.keys.private_key import PrivateKey
-
     tokens = await auth.new_user()
 
     class Forged:

@@ -11,7 +11,6 @@ import pytest
 
 from auth_service.model.security_event import SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason, Session
-from auth_service.model.signing_key import KeyState
 from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
 from tests.auth_service.running import (
@@ -24,6 +23,7 @@ from tests.auth_service.running import (
     assert_refused,
     in_database,
     running_auth,
+    unreadable_signing_key,
 )
 from tests.clock import FrozenClock
 
@@ -477,32 +477,13 @@ async def test_a_restart_between_two_refreshes_changes_nothing(auth_settings: Au
 async def test_no_token_is_spent_while_nothing_can_be_signed(auth: AuthClient, auth_settings: AuthSettings) -> None:
     """503 before anything is stored: else the retry, after the grace, would look like a copy and end the session."""
     tokens = await auth.new_user()
-    for body in ({"username": "alice", "password": PASSWORD}, {"username": "nobody", "password": PASSWORD}):
-        assert (await auth.post("/login", body)).status in (200, 401)
-
-    def break_keys(records: Records) -> None:
-        (active,) = records.signing_keys.published()
-        assert active.sealed is not None
-        damaged = replace(
-            active, kid="damaged", state=KeyState.PENDING, sealed=replace(active.sealed, box=b"\1" + b"x" * 99)
-        )
-        assert records.signing_keys.add(damaged)
-
-    await in_database(auth_settings, break_keys)
-    auth.clock.advance(31)
-    assert_refused(await auth.refresh(tokens.refresh_token), 503, "temporarily_unavailable")
-    for name in ("alice", "nobody"):
-        reply = await auth.post("/login", {"username": name, "password": PASSWORD})
-        assert_refused(reply, 503, "temporarily_unavailable")
-    assert (await auth.get("/readyz")).status == 503
-    session = await stored_session(auth_settings, tokens.sid)
-    assert session.chain.generation == 0
-
-    def mend_keys(records: Records) -> None:
-        damaged = records.signing_keys.find("damaged")
-        assert damaged is not None
-        assert records.signing_keys.replace(damaged, damaged.revoked(auth.clock.now()))
-
-    await in_database(auth_settings, mend_keys)
+    async with unreadable_signing_key(auth_settings):
+        auth.clock.advance(31)
+        assert_refused(await auth.refresh(tokens.refresh_token), 503, "temporarily_unavailable")
+        for name in ("alice", "nobody"):
+            reply = await auth.post("/login", {"username": name, "password": PASSWORD})
+            assert_refused(reply, 503, "temporarily_unavailable")
+        assert (await auth.get("/readyz")).status == 503
+    assert (await stored_session(auth_settings, tokens.sid)).chain.generation == 0
     await auth.pass_time(31)
     await auth.refreshed(tokens.refresh_token)
