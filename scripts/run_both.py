@@ -69,16 +69,23 @@ def taken_ports(environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-async def wait_until_ready(environ: Mapping[str, str]) -> bool:
-    """True once both services are ready; each prints its own ready line."""
+async def start(service: Service, environ: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Start one service; it prints its own ready line."""
+    # In a session of its own: Ctrl-C reaches us alone, and we stop both in an orderly way.
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", service.package, "serve", cwd=ROOT, env=dict(environ), start_new_session=True
+    )
+
+
+async def wait_until_ready(service: Service, environ: Mapping[str, str]) -> bool:
+    """True once it is ready."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + START_SECONDS
-    for service in SERVICES:
-        while not await asyncio.to_thread(service.is_ready, environ):
-            if loop.time() > deadline:
-                print(f"{service.package} is not ready after {START_SECONDS:.0f} seconds", file=sys.stderr)
-                return False
-            await asyncio.sleep(POLL_SECONDS)
+    while not await asyncio.to_thread(service.is_ready, environ):
+        if loop.time() > deadline:
+            print(f"{service.package} is not ready after {START_SECONDS:.0f} seconds", file=sys.stderr)
+            return False
+        await asyncio.sleep(POLL_SECONDS)
     return True
 
 
@@ -104,21 +111,22 @@ async def run(environ: Mapping[str, str]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, lambda: again.set() if signalled.is_set() else signalled.set())
-    processes = [
-        # In a session of its own: Ctrl-C reaches us alone, and we stop them in an orderly way.
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", service.package, "serve", cwd=ROOT, env=dict(environ), start_new_session=True
-        )
-        for service in SERVICES
-    ]
-    ends = [asyncio.create_task(process.wait()) for process in processes]
     asked = asyncio.create_task(signalled.wait())
-    ready = asyncio.create_task(wait_until_ready(environ))
+    processes: list[asyncio.subprocess.Process] = []
+    ends: list[asyncio.Task[int]] = []
+    ready: asyncio.Task[bool] | None = None
     try:
-        await asyncio.wait({*ends, asked, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done():
+        # One after the other: either order works, but this one has no complaint in the log that the issuer is missing.
+        for service in SERVICES:
+            processes.append(await start(service, environ))
+            ends.append(asyncio.create_task(processes[-1].wait()))
+            ready = asyncio.create_task(wait_until_ready(service, environ))
+            await asyncio.wait({*ends, asked, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                break
             if not ready.result():
                 return 1
+        else:
             print_what_to_try(environ)
             await asyncio.wait({*ends, asked}, return_when=asyncio.FIRST_COMPLETED)
         if signalled.is_set():
@@ -126,7 +134,8 @@ async def run(environ: Mapping[str, str]) -> int:
         code = next(process.returncode for process in processes if process.returncode is not None)
         return 128 - code if code < 0 else code or 1
     finally:
-        ready.cancel()
+        if ready is not None:
+            ready.cancel()
         asked.cancel()
         await stop(processes, again)
 

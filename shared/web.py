@@ -34,6 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAX_BODY_BYTES = 65_536
 """The largest body any endpoint takes; each may take less."""
 MAX_JSON_BYTES = 16_384
+READINESS_PATH = "/readyz"
 BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 PRESENTED_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -160,7 +161,8 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
                 raise _broken_off(request)
             _dress(response, presented)
         seconds = figures.finish(request, response.status, started)
-        if access_log or response.status >= 500:
+        # Not being ready is an answer and no failure; what it waits for says so itself.
+        if access_log or (response.status >= 500 and request.path != READINESS_PATH):
             log.info(
                 "request",
                 method=request.method,
@@ -312,7 +314,7 @@ class Health:
         self._conditions = conditions
 
     def routes(self) -> Iterable[web.RouteDef]:
-        return [web.get("/livez", self.live), web.get("/readyz", self.ready)]
+        return [web.get("/livez", self.live), web.get(READINESS_PATH, self.ready)]
 
     @describe(Operation(summary="Whether the process answers.", answers={200: Answer("It does.", _LIVENESS)}))
     async def live(self, _request: web.Request) -> web.Response:
