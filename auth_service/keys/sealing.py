@@ -136,9 +136,9 @@ class MasterKeys:
         if key is None:
             raise MasterKeyUnusable(
                 f"the signing key {kid} is sealed under the master key with the id {sealed.master_key_id}, but "
-                f"AUTH_MASTER_KEY (or the master key file) is the one with the id {self.current_id}. Put the former "
-                "one back, or give it as an older one and run: python -m auth_service keys reseal. If it is lost, "
-                f"replace the signing key with: python -m auth_service keys revoke {kid}"
+                f"AUTH_MASTER_KEY (or the file master.key) is the one with the id {self.current_id}. Put the former "
+                "one back, or add it to AUTH_FORMER_MASTER_KEYS and run: python -m auth_service keys reseal. If it is "
+                f"lost, replace the signing key with: python -m auth_service keys revoke {kid}"
             )
         return key.open(kid, sealed)
 

@@ -81,11 +81,15 @@ def storage(database: Database) -> SqlStorage:
 
 
 class BreakableStorage:
-    """The real storage, until `broken` is set: then it fails as a database does that is gone."""
+    """The real storage, until `broken` is set: then it fails as a database does that is gone.
+
+    With `works_for` set, it breaks after as many transactions.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.broken = False
+        self.works_for: int | None = None
 
     async def read(self, work: Callable[[Records], T]) -> T:
         self._check()
@@ -96,5 +100,8 @@ class BreakableStorage:
         return await self._storage.write(work)
 
     def _check(self) -> None:
+        if self.works_for is not None:
+            self.broken = self.works_for == 0
+            self.works_for -= 1
         if self.broken:
             raise DatabaseUnavailable("The database is not available.")

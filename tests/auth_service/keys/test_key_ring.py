@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +23,8 @@ from auth_service.model.signing_key import KeyState, SigningKeyRecord
 from auth_service.model.storage import Records, Storage
 from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import signing_keys
-from shared.database import Database
+from shared.clock import SystemClock
+from shared.database import Database, DatabaseUnavailable
 from tests.auth_service.keys.conftest import BreakableStorage
 from tests.clock import FrozenClock
 
@@ -103,6 +106,101 @@ async def test_a_key_is_made_off_the_loop_and_outside_any_transaction(
     await KeyRing(storage, master_keys, SETTINGS, clock, make).refresh()
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_of_rotations_at_the_same_time_one_is_made(
+    storage: SqlStorage, master_keys: MasterKeys, clock: FrozenClock, make_key: MakeKey
+) -> None:
+    """Every process finds each step due at the same instant; each step is taken once, and all end with the same."""
+    rings = [KeyRing(storage, master_keys, SETTINGS, clock, make_key) for _ in range(4)]
+
+    async def all_look() -> list[KeyState]:
+        await asyncio.gather(*(each.refresh() for each in rings))
+        await asyncio.gather(*(each.refresh() for each in rings))
+        assert len({each.signing_key().kid for each in rings}) == 1
+        assert len({each.key_set().etag for each in rings}) == 1
+        return [state for _, state in await states(storage)]
+
+    assert await all_look() == [KeyState.ACTIVE]
+    clock.advance(SETTINGS.rotation_seconds - SETTINGS.propagation_seconds)
+    assert await all_look() == [KeyState.ACTIVE, KeyState.PENDING]
+    clock.advance(SETTINGS.propagation_seconds)
+    assert await all_look() == [KeyState.RETIRING, KeyState.ACTIVE]
+    clock.advance(SETTINGS.retention_seconds)
+    assert await all_look() == [KeyState.RETIRED, KeyState.ACTIVE]
+
+
+@pytest.mark.parametrize("works_for", range(6))
+async def test_a_rotation_that_storage_interrupts_goes_on_later(
+    storage: SqlStorage, master_keys: MasterKeys, clock: FrozenClock, make_key: MakeKey, works_for: int
+) -> None:
+    """Whichever transaction fails, the ring keeps what it had, and the next look takes the rotation up again."""
+    breakable = BreakableStorage(storage)
+    ring = KeyRing(breakable, master_keys, SETTINGS, clock, make_key)
+    await ring.refresh()
+    await ring.refresh()
+    first = ring.signing_key().kid
+    for wait in (SETTINGS.rotation_seconds - SETTINGS.propagation_seconds, SETTINGS.propagation_seconds):
+        clock.advance(wait)
+        breakable.works_for = works_for
+        with contextlib.suppress(DatabaseUnavailable):
+            await ring.refresh()
+            await ring.refresh()
+        breakable.works_for, breakable.broken = None, False
+        if wait != SETTINGS.propagation_seconds:
+            await ring.refresh()
+            await ring.refresh()
+            assert ring.signing_key().kid == first
+    await ring.refresh()
+    ((old, old_state), (new, new_state)) = await states(storage)
+    assert (old, old_state, new_state) == (first, KeyState.RETIRING, KeyState.ACTIVE)
+    assert ring.signing_key().kid == new
+
+
+async def test_what_keys_do_is_told_in_the_log(ring: KeyRing, storage: SqlStorage, clock: FrozenClock) -> None:
+    """Each step is one line with the kid, written once it is committed, and no secret."""
+    with capture_logs() as logs:
+        await ring.refresh()
+        await ring.refresh()
+        clock.advance(SETTINGS.rotation_seconds)
+        await ring.refresh()
+        await ring.refresh()
+        clock.advance(SETTINGS.propagation_seconds)
+        await ring.refresh()
+    first, second = (kid for kid, _ in await states(storage))
+    assert [{name: value for name, value in entry.items() if name != "log_level"} for entry in logs] == [
+        {"event": "signing_key_introduced", "kid": first, "state": "active", "key_bits": 2048},
+        {"event": "signing_key_introduced", "kid": second, "state": "pending", "key_bits": 2048},
+        {"event": "signing_key_moved", "kid": first, "former_state": "active", "state": "retiring"},
+        {"event": "signing_key_moved", "kid": second, "former_state": "pending", "state": "active"},
+    ]
+
+
+def _start_once(database_url: str, master_key_file: Path, results: multiprocessing.Queue[str]) -> None:
+    async def start() -> str:
+        database = Database.open(database_url)
+        master_keys = MasterKeys(MasterKey.load_or_create(master_key_file))
+        async with open_key_ring(SqlStorage(database), master_keys, SETTINGS, SystemClock()) as ring:
+            kid = ring.signing_key().kid
+        await database.close()
+        return kid
+
+    results.put(asyncio.run(start()))
+
+
+@pytest.mark.slow
+async def test_real_processes_that_start_together_sign_with_one_key(database: Database, tmp_path: Path) -> None:
+    """An empty database, no master key file, four processes: one key of each."""
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = context.Queue()
+    arguments = (database.engine.url.render_as_string(hide_password=False), tmp_path / "master.key", results)
+    starters = [context.Process(target=_start_once, args=arguments) for _ in range(4)]
+    for starter in starters:
+        starter.start()
+    kids = {await asyncio.to_thread(results.get, timeout=60) for _ in starters}
+    for starter in starters:
+        await asyncio.to_thread(starter.join, 30)
+    assert [(kid, KeyState.ACTIVE) for kid in kids] == await states(SqlStorage(database))
 
 
 async def test_rotation_goes_by_itself(ring: KeyRing, storage: SqlStorage, clock: FrozenClock) -> None:
