@@ -9,13 +9,13 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 import structlog
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, select, text
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, event, select, text
 from sqlalchemy.exc import IntegrityError
 
 import shared.database
@@ -166,6 +166,61 @@ def test_the_files_are_closed_whatever_the_umask(sqlite_file: Path) -> None:
     name = sqlite_file.name
     assert finished.stdout.split() == [name, "0o600", f"{name}-shm", "0o600", f"{name}-wal", "0o600"]
     assert stat.S_IMODE(sqlite_file.parent.stat().st_mode) == 0o700
+
+
+# Reads that come together.
+
+
+async def test_reads_that_come_together_share_a_transaction(sqlite: Database) -> None:
+    """What arrives while one transaction reads is answered by the next; everybody gets their own result."""
+    begun: list[str] = []
+    event.listen(sqlite.engine, "begin", lambda _connection: begun.append("BEGIN"))
+
+    def number(value: int) -> Callable[[Connection], int]:
+        return lambda connection: int(connection.execute(text(f"SELECT {value}")).scalar_one())
+
+    results = await asyncio.gather(*(sqlite.read(number(value)) for value in range(200)))
+    assert results == list(range(200))
+    assert len(begun) < 20
+
+
+async def test_a_read_that_fails_spoils_no_other(sqlite: Database) -> None:
+    """Each of the reads that were answered together has its own outcome, whatever happened to its neighbours."""
+
+    def lookup(_connection: Connection) -> int:
+        raise KeyError("mine")
+
+    def missing(connection: Connection) -> int:
+        return int(connection.execute(text("SELECT x FROM nowhere")).scalar_one())
+
+    with structlog.testing.capture_logs():
+        outcomes = await asyncio.gather(
+            sqlite.read(total), *(sqlite.read(work) for work in (total, lookup, missing, total)), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [int, int, KeyError, DatabaseUnavailable, int]
+
+
+async def test_a_reader_that_leaves_spoils_no_other(sqlite: Database) -> None:
+    """A request that is cancelled while it waits leaves the others their results, and the way free."""
+    release = threading.Event()
+    first = asyncio.create_task(sqlite.read(lambda _connection: release.wait(5)))
+    await asyncio.sleep(0.01)
+    others = [asyncio.create_task(sqlite.read(total)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    others[1].cancel()
+    first.cancel()
+    release.set()
+    outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, int, asyncio.CancelledError, int]
+    assert await sqlite.read(total) == 0
+
+
+async def test_closing_answers_the_reads_that_wait(sqlite: Database) -> None:
+    """Reads that were asked for before the close are answered, those behind a running one too."""
+    reads = [asyncio.create_task(sqlite.read(total)) for _ in range(100)]
+    await asyncio.sleep(0)
+    await sqlite.close()
+    assert await asyncio.gather(*reads) == [0] * 100
 
 
 # What fails in storage.
