@@ -50,6 +50,8 @@ def write_private_file(path: Path, content: bytes, *, replace: bool) -> bool:
             try:
                 os.link(draft, path)
             except FileExistsError:
+                # Whoever made it may not have come to this yet, and what is built on the file must not outlive it.
+                _sync_folder(path.parent)
                 return False
         _sync_folder(path.parent)
         return True
