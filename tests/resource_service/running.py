@@ -67,8 +67,9 @@ class RunningResourceService:
     async def wait_until_ready(self) -> None:
         """Return once `/readyz` says so."""
         async with asyncio.timeout(READY_SECONDS):
-            while (await self.get("/readyz")).status != 200:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - the service is asked as from outside
+            # The service is asked as from outside: there is no event to wait for.
+            while (await self.get("/readyz")).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     def caller(self, subject: str, scope: str = "data:read data:write", **changes: Any) -> Caller:
         """Somebody signed in."""

@@ -54,7 +54,7 @@ async def test_public_routes_are_public(service: RunningResourceService) -> None
 async def test_no_spelling_of_a_path_opens_a_closed_route(
     service: RunningResourceService, path: str, agent: str
 ) -> None:
-    """Hostile cases, HTTP layer, CVE-2026-34457, -41059, -40575: no probe, prefix, suffix or dot segment lets anybody in."""
+    """Hostile cases, HTTP layer, CVE-2026-34457, -41059, -40575: no probe, prefix, suffix or dot segment opens it."""
     ann = service.caller("ann")
     await ann.put("/userData/livez", b'"private"')
     sent = f"GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\nX-Original-URL: /livez\r\n\r\n"
@@ -77,7 +77,7 @@ async def test_the_metadata_names_resource_issuer_and_scopes(service: RunningRes
 
 
 async def test_it_is_ready_once_it_has_the_keys(tmp_path: Path, issuer: LocalIssuer, clock: FrozenClock) -> None:
-    """Hostile cases, JWKS fetch, cold start with the issuer down: alive, not ready, 503 for tokens, then well by itself."""
+    """Hostile cases, JWKS fetch, cold start with the issuer down: alive, not ready, 503, then well by itself."""
     issuer.published = False
     async with run_resource_service(tmp_path, issuer, clock, ready=False) as service:
         assert (await service.get("/livez")).status == 200
@@ -223,7 +223,7 @@ def test_settings_become_the_protection_of_the_resource() -> None:
     )
     resource = protected_resource(settings)
     first, second = resource.issuers
-    assert (first.algorithms, second.algorithms) == ({"ES256"}, {"RS256"})
+    assert (first.algorithms, second.algorithms) == (frozenset({"ES256"}), frozenset({"RS256"}))
     assert (first.profile.name, second.profile.name) == ("rfc9068", "plain-jwt")
     for trusted in (first, second):
         assert (trusted.leeway, trusted.max_lifetime, trusted.stale_seconds) == (7, 3600, 60)

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from resource_service.user_data.item import Quota
-from resource_service.user_data.store import ItemStore
+from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.database import Database
 from shared.migrations import migrate
 from tests.clock import FrozenClock
 
-MIGRATIONS = Path(__file__).parents[3] / "resource_service" / "user_data" / "migrations"
 QUOTA = Quota(items=5, bytes=1_000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from sqlalchemy import Connection, func, select
 import resource_service.user_data.store
 from resource_service.user_data.item import Item, Owner, Quota, QuotaExceeded
 from resource_service.user_data.preconditions import UNCONDITIONAL, EntityTags, Preconditions
-from resource_service.user_data.store import ItemStore, Page
+from resource_service.user_data.store import MIGRATIONS, ItemStore, Page
 from resource_service.user_data.tables import items, owners
 from shared.database import Database, DatabaseUnavailable
 from shared.errors import PreconditionFailed
+from shared.migrations import migrate
 from tests.clock import FrozenClock
+from tests.resource_service.user_data.conftest import QUOTA
 
 ANN = Owner("https://auth.example", "ann")
 OTHERS = [Owner("https://auth.example", "bob"), Owner("https://other.example", "ann"), Owner("", ""), Owner("x", "ANN")]
@@ -214,10 +217,11 @@ async def test_any_sequence_of_writes_leaves_what_a_dictionary_would(
 
 
 @pytest.fixture
-async def stores(database: Database, database_url: str, store: ItemStore) -> list[ItemStore]:
+async def stores(database: Database, database_url: str, store: ItemStore) -> AsyncIterator[list[ItemStore]]:
     """Two stores on one database, each with connections of its own."""
     other = Database.open(database_url)
-    return [store, ItemStore(other, Quota(items=5, bytes=1_000), FrozenClock())]
+    yield [store, ItemStore(other, QUOTA, FrozenClock())]
+    await other.close()
 
 
 async def test_of_many_conditional_writers_one_wins(stores: list[ItemStore]) -> None:
@@ -306,12 +310,9 @@ async def test_readiness_is_being_able_to_read(store: ItemStore, database_url: s
     await absent.close()
 
 
-async def test_a_failed_commit_leaves_the_item_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_that_failed_leaves_the_item_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile cases, Storage: when storage fails in the middle, nothing half written is ever seen."""
     monkeypatch.setattr("shared.database.SQLITE_BUSY_SECONDS", 0.1)
-    from shared.migrations import migrate
-    from tests.resource_service.user_data.conftest import MIGRATIONS, QUOTA
-
     database = Database.open(f"sqlite:///{tmp_path}/resource.sqlite3")
     migrate(database.engine, MIGRATIONS)
     store = ItemStore(database, QUOTA, FrozenClock())
@@ -322,5 +323,5 @@ async def test_a_failed_commit_leaves_the_item_as_it_was(tmp_path: Path, monkeyp
         await store.put(ANN, "a", b"2", UNCONDITIONAL)
     other.close()
     assert await store.find(ANN, "a") == Item("a", b"1", before.etag)
-    await store.put(ANN, "a", b"2", UNCONDITIONAL)
+    assert not (await store.put(ANN, "a", b"2", UNCONDITIONAL)).created
     await database.close()
