@@ -258,7 +258,8 @@ class AccessTokenDecoder:
             raise InvalidToken(TokenFault.SIGNATURE)
         claims = _read_claims(unverified.unverified_payload)
         scope, client_id, token_id = self._check_claims(claims, now)
-        self._remember_header(unverified)
+        if unverified.header_segment not in self._known_headers:
+            self._remember_header(unverified)
         get = claims.get
         verified = object.__new__(VerifiedAccessToken)
         _set(verified, "issuer", self.rules.issuer)
@@ -317,11 +318,9 @@ class AccessTokenDecoder:
         return kid, algorithm
 
     def _remember_header(self, unverified: UnverifiedToken) -> None:
-        known = self._known_headers
-        if unverified.header_segment not in known:
-            if len(known) >= MAX_KNOWN_HEADERS:
-                known.clear()
-            known[unverified.header_segment] = (unverified.kid, unverified.algorithm)
+        if len(self._known_headers) >= MAX_KNOWN_HEADERS:
+            self._known_headers.clear()
+        self._known_headers[unverified.header_segment] = (unverified.kid, unverified.algorithm)
 
     def _check_claims(self, claims: dict[str, Any], now: float) -> tuple[Scope, str, str]:
         rules, profile = self.rules, self.rules.profile

@@ -25,8 +25,9 @@ def strict_json_loads(data: bytes) -> Any:
         raise ValueError("nested too deeply") from None
     if end != len(text):
         raise ValueError("more than one value")
-    # Neither fault is possible without these characters, and a walk costs more than all the rest.
-    if "\\u" in text or text.count("[") + text.count("{") > MAX_JSON_DEPTH:
+    # Neither fault is possible without these characters, and a walk costs more than all the rest. One character
+    # is looked for several times faster than two.
+    if ("\\" in text and "\\u" in text) or text.count("[") + text.count("{") > MAX_JSON_DEPTH:
         _check_depth_and_text(value)
     return value
 
