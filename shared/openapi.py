@@ -7,6 +7,7 @@ mounted, so it cannot list what is not there. Bodies are msgspec structs, whose 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -103,7 +104,7 @@ class OpenApiDocument:
             if operation is None or route.method == "HEAD" or route.resource is None:
                 continue
             path = route.resource.canonical
-            name = f"{route.method.lower()}_{path.strip('/').replace('/', '_').replace('.', '_')}"
+            name = "_".join([route.method.lower(), *re.findall(r"\w+", path)])
             rendered = _operation(operation, schemas) | {"operationId": name}
             paths.setdefault(path, {})[route.method.lower()] = rendered
         return {
@@ -120,9 +121,9 @@ class OpenApiDocument:
 
 def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     responses = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
-    for error in operation.errors:
-        known = responses.setdefault(str(error.status), _error())
-        known["description"] = ", ".join(filter(None, [known["description"], f"`{error.code}`"]))
+    for status, code in dict.fromkeys((error.status, error.code) for error in operation.errors):
+        known = responses.setdefault(str(status), _error())
+        known["description"] = ", ".join(filter(None, [known["description"], f"`{code}`"]))
     rendered: dict[str, Any] = {
         "summary": operation.summary,
         "responses": responses,

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import public
 from resource_service.protection.configuration import ProtectedResource
+from shared.openapi import Answer, Operation, describe
 from shared.web import json_response
 
 MAX_AGE_SECONDS = 300
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["resource", "authorization_servers", "bearer_methods_supported"],
+    "properties": {
+        "resource": {"type": "string", "format": "uri"},
+        "authorization_servers": {"type": "array", "items": {"type": "string", "format": "uri"}},
+        "scopes_supported": {"type": "array", "items": {"type": "string"}},
+        "bearer_methods_supported": {"type": "array", "items": {"const": "header"}},
+        "resource_name": {"type": "string"},
+        "resource_documentation": {"type": "string", "format": "uri"},
+    },
+}
 
 
 def metadata_document(resource: ProtectedResource) -> dict[str, object]:
@@ -37,6 +51,12 @@ class ResourceMetadata:
         return [web.get(self._path, self.show)]
 
     @public
+    @describe(
+        Operation(
+            summary="What a client needs to know to get a token for this resource (RFC 9728).",
+            answers={200: Answer("The metadata.", _SCHEMA, headers={"Cache-Control": "How long it may be kept."})},
+        )
+    )
     async def show(self, _request: web.Request) -> web.Response:
         return json_response(
             self._document,

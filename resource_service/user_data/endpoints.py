@@ -19,7 +19,7 @@ from resource_service.user_data.item import (
 )
 from resource_service.user_data.preconditions import parse_preconditions
 from resource_service.user_data.store import ItemStore, Page
-from shared.bearer import InsufficientScope, InvalidToken, MissingCredentials
+from shared.bearer import InsufficientScope, InvalidToken, MalformedCredentials, MissingCredentials
 from shared.errors import (
     ContentTooLarge,
     InvalidRequest,
@@ -53,7 +53,7 @@ _VALUE: Mapping[str, Any] = {"description": "Any JSON value."}
 _TAG = {"ETag": "The strong entity tag of the value; it changes with every write."}
 _IF_MATCH = {"If-Match": "Entity tags, one of which must be the current one, or * for any."}
 _IF_NONE_MATCH = {"If-None-Match": "Entity tags, none of which may be the current one, or * for none at all."}
-_REFUSED = (MissingCredentials, InvalidToken, InsufficientScope, Unavailable)
+_REFUSED = (MalformedCredentials, MissingCredentials, InvalidToken, InsufficientScope, Unavailable)
 _REFUSED_ITEM = (InvalidName, PreconditionFailed, *_REFUSED)
 
 
@@ -148,7 +148,7 @@ class OneItem:
                 201: Answer("The item was created.", headers={**_TAG, "Location": "Where it is."}),
                 204: Answer("The item was replaced.", headers=_TAG),
             },
-            errors=(ContentTooLarge, QuotaExceeded, UnsupportedMediaType, *_REFUSED_ITEM),
+            errors=(InvalidRequest, ContentTooLarge, QuotaExceeded, UnsupportedMediaType, *_REFUSED_ITEM),
             body=_VALUE,
             scopes=(WRITE,),
             parameters=_NAME,
