@@ -13,6 +13,7 @@ from aiohttp import web
 
 from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
+from auth_service.endpoints.device_cookie import DeviceCookie
 from auth_service.endpoints.jwks import MAX_AGE_SECONDS, JwksEndpoint
 from auth_service.endpoints.login import LoginEndpoint
 from auth_service.endpoints.logout import LogoutEndpoint
@@ -24,9 +25,12 @@ from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
 from auth_service.identity.accounts import Accounts
 from auth_service.identity.administration import AccountAdministration
+from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import OWASP_ARGON2ID, PasswordHasher
 from auth_service.identity.sessions import Sessions
+from auth_service.identity.sweeping import Retention, Sweeper, sweeping
+from auth_service.identity.throttle import UNLIMITED, Throttle, ThrottleLimits
 from auth_service.keys.key_ring import open_key_ring
 from auth_service.keys.schedule import DAY_SECONDS, KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys
@@ -82,27 +86,28 @@ async def open_auth_service(
             threads=settings.password_threads, queue_length=settings.password_queue, profile=password_profile
         )
         stack.push_async_callback(hasher.close)
-        key_ring = await stack.enter_async_context(
-            open_key_ring(storage, master_keys(settings), key_settings(settings), clock)
-        )
+        masters = master_keys(settings)
+        key_ring = await stack.enter_async_context(open_key_ring(storage, masters, key_settings(settings), clock))
 
+        registry = create_registry()
         resources = Resources(settings.resources)
-        accounts = Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+        throttle = Throttle(throttle_limits(settings), Devices(masters.device_keys), registry)
+        accounts = Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), throttle, clock)
         sessions = Sessions(storage, session_policy(settings), clock)
         issuer = TokenIssuer(AccessTokens(settings.issuer, key_ring, clock, settings.access_token_seconds))
         sign_in = SignIn(accounts, sessions, resources, issuer, clock)
-        caller = CallerReader(settings.trusted_proxies)
+        caller, devices = CallerReader(settings.trusted_proxies), DeviceCookie(settings.issuer)
         bearer = FirstPartyBearer(settings.issuer, resources, key_ring, sessions, clock)
         grants = [RefreshTokenGrant(sessions)]
-
-        registry = create_registry()
+        retention = Retention(security_events=settings.audit_days * DAY_SECONDS)
+        await stack.enter_async_context(sweeping(Sweeper(storage, retention, clock, registry)))
         app = create_app(
             [
                 RegisterEndpoint(accounts, caller, is_open=settings.registration == "open"),
-                LoginEndpoint(sign_in, caller),
+                LoginEndpoint(sign_in, caller, devices),
                 TokenEndpoint(grants, issuer, caller),
                 LogoutEndpoint(sessions, bearer, caller),
-                PasswordEndpoint(accounts, bearer, caller),
+                PasswordEndpoint(accounts, bearer, caller, devices),
                 SessionsEndpoint(sessions, bearer, caller),
                 JwksEndpoint(key_ring),
                 MetadataEndpoint(settings.issuer, resources, tuple(grant.grant_type for grant in grants)),
@@ -130,7 +135,8 @@ async def accounts_of(settings: AuthSettings, storage: SqlStorage, clock: Clock)
     """The accounts, for a command."""
     hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
     try:
-        yield Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+        throttle = Throttle(UNLIMITED, Devices(()))
+        yield Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), throttle, clock)
     finally:
         await hasher.close()
 
@@ -179,6 +185,18 @@ def key_settings(settings: AuthSettings) -> KeySettings:
         key_bits=settings.key_bits,
         rotation_seconds=settings.key_rotation_days * DAY_SECONDS,
         max_age_seconds=MAX_AGE_SECONDS,
+    )
+
+
+def throttle_limits(settings: AuthSettings) -> ThrottleLimits:
+    """What may fail under these settings."""
+    return ThrottleLimits(
+        caller=settings.failures_per_caller,
+        account=settings.failures_per_account,
+        address=settings.failures_per_address,
+        service=settings.failures_per_service,
+        registrations_address=settings.registrations_per_address,
+        registrations_service=settings.registrations_per_service,
     )
 
 

@@ -18,9 +18,13 @@ from shared.settings import Check, Port, Secret, Settings, check_url
 MAX_ACCESS_TOKEN_SECONDS = 900
 """The longest life of an access token: what a resource server accepts, too (contract; RFC 9068 leaves it open)."""
 MAX_REFRESH_GRACE_SECONDS = 60
+MAX_ACCOUNT_FAILURES = 100
+"""Failed sign-ins to one account in an hour: OWASP ASVS 4.0.3, 2.2.1, allows no more."""
+MAX_HOURLY = 100_000
 DEFAULT_DATABASE_URL = "sqlite:///var/auth/auth.sqlite3"
 
 
+AccountFailures = Annotated[int, Meta(ge=1, le=MAX_ACCOUNT_FAILURES)]
 SessionSeconds = Annotated[int, Meta(ge=300, le=365 * 86_400)]
 
 
@@ -118,6 +122,13 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     session_seconds: SessionSeconds = 90 * 86_400
     password_threads: Annotated[int, Meta(ge=1, le=64)] = len(os.sched_getaffinity(0))
     password_queue: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    failures_per_caller: AccountFailures = 10
+    failures_per_account: AccountFailures = 30
+    failures_per_address: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 100
+    failures_per_service: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 10_000
+    registrations_per_address: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 20
+    registrations_per_service: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 1_000
+    audit_days: Annotated[int, Meta(ge=1, le=3_650)] = 400
     trusted_proxies: tuple[str, ...] = ()
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
+from auth_service.endpoints.device_cookie import DeviceCookie
 from auth_service.identity.accounts import Accounts, PasswordChange, WeakPassword
 from auth_service.tokens.sign_in import InvalidCredentials
 from shared.bearer import InvalidToken, MissingCredentials
-from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
+from shared.errors import ContentTooLarge, InvalidRequest, TooManyRequests, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
 
@@ -27,10 +28,13 @@ class PasswordRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class PasswordEndpoint:
     """Changes a password for who proves the present one."""
 
-    def __init__(self, accounts: Accounts, bearer: FirstPartyBearer, caller: CallerReader) -> None:
+    def __init__(
+        self, accounts: Accounts, bearer: FirstPartyBearer, caller: CallerReader, devices: DeviceCookie
+    ) -> None:
         self._accounts = accounts
         self._bearer = bearer
         self._caller = caller
+        self._devices = devices
 
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.post("/password", self.post)]
@@ -48,6 +52,7 @@ class PasswordEndpoint:
                 MissingCredentials,
                 ContentTooLarge,
                 UnsupportedMediaType,
+                TooManyRequests,
                 Unavailable,
             ),
             scopes=(),
@@ -56,10 +61,13 @@ class PasswordEndpoint:
     async def post(self, request: web.Request) -> web.Response:
         session = await self._bearer.live_session(request)
         wanted = await read_model(request, PasswordRequest)
-        change = PasswordChange(presented=wanted.current_password, new=wanted.new_password)
-        changed = await self._accounts.change_password(
-            session.sub, change, keep_sid=session.sid, caller=self._caller.read(request)
+        change = PasswordChange(
+            session.sub, session.sid, wanted.current_password, wanted.new_password, self._devices.read(request)
         )
-        if not changed:
+        proof = await self._accounts.change_password(change, self._caller.read(request))
+        if proof is None:
             raise InvalidCredentials
-        return web.Response(status=204, headers=NO_STORE)
+        response = web.Response(status=204, headers=NO_STORE)
+        # A change of password makes strangers of all devices; this one has just proved not to be one.
+        self._devices.write(response, proof.devices)
+        return response

@@ -10,7 +10,14 @@ from msgspec import Meta, Struct
 
 from auth_service.endpoints.caller import CallerReader
 from auth_service.identity.accounts import Accounts, Registration, UsernameTaken, WeakPassword
-from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, Unavailable, UnsupportedMediaType
+from shared.errors import (
+    ContentTooLarge,
+    InvalidRequest,
+    ServiceError,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, json_response, read_model
 
@@ -64,6 +71,7 @@ class RegisterEndpoint:
                 UsernameTaken,
                 ContentTooLarge,
                 UnsupportedMediaType,
+                TooManyRequests,
                 Unavailable,
             ),
         )

@@ -10,6 +10,7 @@ import structlog
 from auth_service.identity.password_policy import PasswordPolicy, WeakPassword
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import end_sessions
+from auth_service.identity.throttle import FREE, Paid, SignInAttempt, Throttle
 from auth_service.identity.usernames import read_username, username_key
 from auth_service.model.account import Account, AccountState, new_subject
 from auth_service.model.caller import NOWHERE, Caller
@@ -19,7 +20,7 @@ from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 from shared.errors import Conflict, InvalidRequest, Unavailable
 
-__all__ = ["Accounts", "Registration", "UsernameTaken", "WeakPassword"]
+__all__ = ["Accounts", "Credentials", "PasswordChange", "Proof", "Registration", "UsernameTaken", "WeakPassword"]
 
 MAX_EMAIL_CHARACTERS = 254
 """The longest address that fits in SMTP's path (RFC 5321 section 4.5.3.1.3)."""
@@ -46,20 +47,55 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordChange:
-    """The password that is to be proved and the one that is to follow, as they were sent."""
+class Credentials:
+    """What somebody presents to sign in, as it was sent; `devices` are the device tokens, empty for none."""
 
+    username: str
+    password: str = field(repr=False)
+    devices: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChange:
+    """Who asks in which session for another password: the one to be proved and the one to follow, as they were sent.
+
+    `devices` as in `Credentials`.
+    """
+
+    sub: str
+    sid: str
     presented: str = field(repr=False)
     new: str = field(repr=False)
+    devices: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Somebody has just proved to be the owner of an account.
+
+    `paid` is to be refunded with what the proof is used for. `devices` is what the device is to keep, None for what
+    it has already.
+    """
+
+    account: Account
+    paid: Paid
+    devices: str | None = field(repr=False)
 
 
 class Accounts:
-    """Makes accounts and checks passwords; every change and its security event are one transaction."""
+    """Makes accounts and checks passwords; every change and its security event are one transaction.
 
-    def __init__(self, storage: Storage, hasher: PasswordHasher, policy: PasswordPolicy, clock: Clock) -> None:
+    What costs a hash is charged to the throttle first, so any of it may raise TooManyRequests; and Unavailable where
+    too many hashes wait.
+    """
+
+    def __init__(
+        self, storage: Storage, hasher: PasswordHasher, policy: PasswordPolicy, throttle: Throttle, clock: Clock
+    ) -> None:
         self._storage = storage
         self._hasher = hasher
         self._policy = policy
+        self._throttle = throttle
         self._clock = clock
 
     async def find(self, sub: str) -> Account | None:
@@ -77,6 +113,8 @@ class Accounts:
         name = _checked_name(registration.name)
         self._policy.check(registration.password, own_words(username.key, email))
         now = self._clock.now()
+        self._hasher.require_room()
+        await self._storage.write(lambda records: self._throttle.charge_registration(records, caller, now))
         account = Account(
             sub=new_subject(),
             username=username.text,
@@ -95,42 +133,73 @@ class Accounts:
             raise UsernameTaken("This user name is taken, or looks like one that is.")
         return account
 
-    async def authenticate(self, presented_username: str, presented_password: str, caller: Caller) -> Account | None:
+    async def authenticate(self, presented: Credentials, caller: Caller) -> Proof | None:
         """The account that these credentials prove, or None.
 
         Unknown name, wrong password, disabled account, no password: the same work and the same answer
         (ASVS 5.0 6.3.8); only the audit trail knows the reason.
         """
-        # No account has an empty key, so a name that nobody can have is looked up like any other.
-        key = username_key(presented_username) or ""
-        account = await self._storage.read(lambda records: records.accounts.find_by_username_key(key))
-        matches = await self._hasher.verify(account.password_hash if account else None, presented_password)
+        key = username_key(presented.username)
+        attempt = SignInAttempt(
+            presented.username if key is None else key, caller, presented.devices, self._clock.now()
+        )
+
+        def begin(records: Records) -> tuple[Account | None, Paid]:
+            # No account has an empty key, so a name that nobody can have is looked up like any other.
+            account = records.accounts.find_by_username_key(key or "")
+            return account, self._throttle.charge_sign_in(records, attempt, account)
+
+        self._hasher.require_room()
+        account, paid = await self._storage.write(begin)
+        matches = await self._verify(account.password_hash if account else None, presented.password, paid)
         if account is not None and account.is_active and matches:
-            return await self._rehashed(account, presented_password)
+            account = await self._rehashed(account, presented.password)
+            devices = self._throttle.devices.remember(presented.devices, account, at=attempt.at)
+            return Proof(account, paid, devices)
         refusal = Act(self._clock.now(), caller).refused(
             SecurityEventKind.SIGN_IN_REFUSED,
             sub=account.sub if account else None,
             reason=_sign_in_refusal(account, matches),
+            **_emptied(paid),
         )
         await self._storage.write(lambda records: records.security_events.append(refusal))
         return None
 
-    async def change_password(self, sub: str, change: PasswordChange, *, keep_sid: str | None, caller: Caller) -> bool:
-        """Replace the password and end every session but `keep_sid`; False when the presented one is wrong.
+    async def change_password(self, change: PasswordChange, caller: Caller) -> Proof | None:
+        """Replace the password and end every session but the one it is asked for in.
 
-        Raises WeakPassword for the new one, once the presented one is proved.
+        None when the presented one is wrong. Raises WeakPassword for the new one, once the presented one is proved.
         """
-        account = await self.find(sub)
-        if account is None:
-            return False
-        act = Act(self._clock.now(), caller, actor=sub)
-        if not await self._hasher.verify(account.password_hash, change.presented):
-            refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=sub)
+        act = Act(self._clock.now(), caller, actor=change.sub)
+
+        def begin(records: Records) -> tuple[Account | None, Paid]:
+            account = records.accounts.find(change.sub)
+            return account, self._throttle.charge_password_change(records, change.sub, change.sid, act.at)
+
+        self._hasher.require_room()
+        account, paid = await self._storage.write(begin)
+        if not await self._verify(account.password_hash if account else None, change.presented, paid):
+            refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=change.sub, **_emptied(paid))
             await self._storage.write(lambda records: records.security_events.append(refusal))
-            return False
+            return None
+        assert account is not None  # noqa: S101 - nothing matches where there is no account
+        await self._storage.write(paid.refund)
         self._policy.check(change.new, own_words(account.username_key, account.email))
         new_hash = await self._hasher.hash(change.new)
-        return await self._storage.write(lambda records: _change_password(records, account, new_hash, keep_sid, act))
+        changed = await self._storage.write(
+            lambda records: _change_password(records, account, new_hash, change.sid, act)
+        )
+        if changed is None:
+            return None
+        return Proof(changed, FREE, self._throttle.devices.remember(change.devices, changed, at=act.at))
+
+    async def _verify(self, password_hash: str | None, presented_password: str, paid: Paid) -> bool:
+        try:
+            return await self._hasher.verify(password_hash, presented_password)
+        except Unavailable:
+            # Nothing was learned from it.
+            await self._storage.write(paid.refund)
+            raise
 
     async def _rehashed(self, account: Account, password: str) -> Account:
         """The account, its hash brought under today's profile when it was made under another."""
@@ -153,16 +222,17 @@ def _add(records: Records, account: Account, act: Act) -> bool:
     return added
 
 
-def _change_password(records: Records, proved: Account, new_hash: str, keep_sid: str | None, act: Act) -> bool:
+def _change_password(records: Records, proved: Account, new_hash: str, keep_sid: str, act: Act) -> Account | None:
     held = records.accounts.hold(proved.sub)
     # What was proved must still be in force: another change, or a disabling, may have come first.
     if held is None or not held.is_active or held.password_changed_at != proved.password_changed_at:
         records.security_events.append(act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=proved.sub))
-        return False
-    records.accounts.update(held.with_password(new_hash, at=act.at))
+        return None
+    changed = held.with_password(new_hash, at=act.at)
+    records.accounts.update(changed)
     records.security_events.append(act.done(SecurityEventKind.PASSWORD_CHANGED, sub=held.sub))
     end_sessions(records, held.sub, EndReason.PASSWORD_CHANGED, act, except_sid=keep_sid)
-    return True
+    return changed
 
 
 def _rehash(records: Records, proved: Account, new_hash: str, act: Act) -> None:
@@ -176,6 +246,11 @@ def _sign_in_refusal(account: Account | None, matches: bool) -> str:
     if account is None:
         return "unknown_name"
     return "wrong_password" if not matches else "account_disabled"
+
+
+def _emptied(paid: Paid) -> dict[str, str]:
+    """For the audit trail: the budgets that this failure has emptied."""
+    return {"budget_spent": " ".join(paid.emptied)} if paid.emptied else {}
 
 
 def own_words(username_key: str, email: str | None) -> Sequence[str]:

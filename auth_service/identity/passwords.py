@@ -52,6 +52,11 @@ class PasswordHasher:
         self.pending = 0
         """Passwords that are being hashed or wait for it."""
 
+    def require_room(self) -> None:
+        """Raise Unavailable when a password could not be taken on now: to be asked before anything is written."""
+        if self.pending >= self._capacity:
+            raise Unavailable("Too many passwords are being checked.", retry_after=RETRY_SECONDS)
+
     async def hash(self, password: str) -> str:
         """The PHC string of a password that the policy accepted."""
         return await self._run(lambda: self._argon2.hash(password))
@@ -81,8 +86,7 @@ class PasswordHasher:
             return False
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self.pending >= self._capacity:
-            raise Unavailable("Too many passwords are being checked.", retry_after=RETRY_SECONDS)
+        self.require_room()
         self.pending += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from auth_service.identity.throttle import FREE, Paid
 from auth_service.model.account import Account
 from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken, new_successor_salt
@@ -67,14 +68,23 @@ class Sessions:
         self._policy = policy
         self._clock = clock
 
-    async def open(self, account: Account, grant: SessionGrant, caller: Caller) -> OpenSession | None:
-        """A new session for an account that has just proved who it is.
+    async def open(
+        self, account: Account, grant: SessionGrant, caller: Caller, *, paid: Paid = FREE
+    ) -> OpenSession | None:
+        """A new session for an account that has just proved who it is; `paid` is given back with it.
 
         None when that is no longer so: disabled, deleted, or its password changed since `account` was read.
         """
         now = self._clock.now()
         session, first = open_session(account.sub, grant, caller, policy=self._policy, at=now)
-        if not await self._storage.write(lambda records: _open(records, account, session)):
+
+        def work(records: Records) -> bool:
+            opened = _open(records, account, session)
+            if opened:
+                paid.refund(records)
+            return opened
+
+        if not await self._storage.write(work):
             return None
         return OpenSession(account, session, first)
 

@@ -9,6 +9,7 @@ from auth_service.model.account import AccountRecords
 from auth_service.model.security_event import SecurityEventRecords
 from auth_service.model.session import SessionRecords
 from auth_service.model.signing_key import SigningKeyRecords
+from auth_service.model.throttle import BudgetRecords
 
 T = TypeVar("T")
 
@@ -27,6 +28,9 @@ class Records(Protocol):
 
     @property
     def security_events(self) -> SecurityEventRecords: ...
+
+    @property
+    def budgets(self) -> BudgetRecords: ...
 
 
 class Storage(Protocol):

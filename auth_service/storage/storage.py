@@ -15,6 +15,7 @@ from auth_service.storage.accounts import SqlAccounts
 from auth_service.storage.security_events import SqlSecurityEvents
 from auth_service.storage.sessions import SqlSessions
 from auth_service.storage.signing_keys import SqlSigningKeys
+from auth_service.storage.throttle import SqlBudgets
 from shared.database import Database
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class SqlRecords:
         self.sessions = SqlSessions(connection)
         self.signing_keys = SqlSigningKeys(connection)
         self.security_events = SqlSecurityEvents(connection)
+        self.budgets = SqlBudgets(connection)
 
 
 class SqlStorage:

@@ -115,3 +115,11 @@ security_events = Table(
     Column("detail", Text, nullable=False),
     CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),
 )
+# No foreign key here either: a name that nobody has is counted like any other. And no index for sweeping: it would have
+# to follow each charge, and the table is small, for a budget that is whole has no row for long.
+throttle_budgets = Table(
+    "throttle_budgets",
+    metadata,
+    Column("budget_key", LargeBinary, primary_key=True),
+    Column("full_at", Double, nullable=False),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auth_service.identity.accounts import Accounts
+from auth_service.identity.accounts import Accounts, Credentials
 from auth_service.identity.sessions import Sessions
 from auth_service.model.caller import Caller
 from auth_service.model.session import SessionGrant
@@ -10,7 +10,7 @@ from auth_service.oauth.authentication import password_authentication
 from auth_service.oauth.resources import Resources
 from auth_service.tokens.access_tokens import FIRST_PARTY_CLIENT
 from auth_service.tokens.token_issuer import TokenIssuer
-from auth_service.tokens.token_set import TokenSet
+from auth_service.tokens.token_set import SignedIn
 from shared.clock import Clock
 from shared.errors import ServiceError
 
@@ -40,18 +40,16 @@ class SignIn:
         self._issuer = issuer
         self._clock = clock
 
-    async def with_password(
-        self, presented_username: str, presented_password: str, asked_scope: str | None, caller: Caller
-    ) -> TokenSet:
+    async def with_password(self, presented: Credentials, asked_scope: str | None, caller: Caller) -> SignedIn:
         """The first token set of a new session.
 
-        Unavailable and InvalidScope before any credential is looked at; InvalidCredentials.
+        Unavailable, InvalidScope and TooManyRequests before any credential is looked at; InvalidCredentials.
         """
         self._issuer.require_key()
         resource = self._resources.default
         scope = resource.grant(asked_scope)
-        account = await self._accounts.authenticate(presented_username, presented_password, caller)
-        if account is None:
+        proof = await self._accounts.authenticate(presented, caller)
+        if proof is None:
             raise InvalidCredentials
         grant = SessionGrant(
             client_id=FIRST_PARTY_CLIENT,
@@ -59,7 +57,7 @@ class SignIn:
             audience=resource.identifier,
             authentication=password_authentication(self._clock.now()),
         )
-        opened = await self._sessions.open(account, grant, caller)
+        opened = await self._sessions.open(proof.account, grant, caller, paid=proof.paid)
         if opened is None:
             raise InvalidCredentials
-        return self._issuer.issue(opened, scope)
+        return SignedIn(self._issuer.issue(opened, scope), proof.devices)

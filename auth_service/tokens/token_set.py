@@ -15,3 +15,11 @@ class TokenSet:
     refresh_token: str = field(repr=False)
     expires_in: int
     scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a sign-in gives: the tokens, and what the device is to keep, None when it has that already."""
+
+    tokens: TokenSet
+    devices: str | None = field(repr=False)

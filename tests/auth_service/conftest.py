@@ -12,7 +12,7 @@ import pytest
 from auth_service.app import open_auth_service
 from auth_service.keys.sealing import new_master_key
 from auth_service.settings import AuthSettings
-from tests.auth_service.running import AuthClient, running_auth
+from tests.auth_service.running import PATIENT, AuthClient, running_auth
 from tests.clock import FrozenClock
 
 
@@ -40,9 +40,9 @@ def auth_environment(request: pytest.FixtureRequest, tmp_path: Path, prepared_fo
     """The settings of a service on an empty store of its own: SQLite, or what `EACH_DATABASE` says."""
     if getattr(request, "param", "sqlite") == "postgresql":
         url: str = request.getfixturevalue("postgresql_url")
-        return {"AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
+        return {**PATIENT, "AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
     shutil.copytree(prepared_folder, tmp_path / "auth")
-    return {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}
+    return {**PATIENT, "AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import aiohttp
+import argon2
 import pytest
 from aiohttp import web
 from blockbuster import blockbuster_ctx
@@ -40,8 +41,22 @@ NEW_PASSWORD = "battery staple horse correct"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SHORTEST_CANARY = 10
 """A shorter text that was sent may stand in an answer by chance."""
+PATIENT = {
+    "AUTH_FAILURES_PER_CALLER": "100",
+    "AUTH_FAILURES_PER_ACCOUNT": "100",
+    "AUTH_FAILURES_PER_ADDRESS": "100000",
+    "AUTH_FAILURES_PER_SERVICE": "100000",
+    "AUTH_REGISTRATIONS_PER_ADDRESS": "100000",
+    "AUTH_REGISTRATIONS_PER_SERVICE": "100000",
+}
+"""For tests that are not about throttling: all their requests come from one address within one instant."""
 EACH_DATABASE = pytest.mark.parametrize("auth_environment", ["sqlite", "postgresql"], indirect=True)
 """Runs a test on SQLite and on PostgreSQL, each empty."""
+DEVICE_COOKIE = re.compile(
+    r"(__Host-signet-device=[\w.-]{72,364}; HttpOnly; Max-Age=34560000; Path=/; SameSite=Strict; Secure"
+    r"|signet-device=[\w.-]{72,364}; HttpOnly; Max-Age=34560000; Path=/; SameSite=Strict)"
+)
+"""The only cookie that is ever set."""
 POLL_SECONDS = 0.005
 MAX_POLLS = 1_000
 
@@ -174,10 +189,12 @@ def _segment(token: str, number: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def running_auth(settings: AuthSettings, clock: FrozenClock) -> AsyncIterator[AuthClient]:
+async def running_auth(
+    settings: AuthSettings, clock: FrozenClock, *, password_profile: argon2.Parameters = CHEAP
+) -> AsyncIterator[AuthClient]:
     """The auth service with these settings, listening, until the block ends. Nothing of it may block the loop."""
     async with (
-        open_auth_service(settings, clock, password_profile=CHEAP) as service,
+        open_auth_service(settings, clock, password_profile=password_profile) as service,
         serve(service.app) as port,
         serve(service.metrics_app) as metrics_port,
         client_session() as http,
@@ -236,7 +253,9 @@ def assert_well_formed(reply: Reply, method: str = "GET") -> None:
     assert reply.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert reply.headers["Referrer-Policy"] == "no-referrer"
     assert reply.headers.getall("Server") == ["signet"]
-    assert "Set-Cookie" not in reply.headers
+    for cookie in reply.headers.getall("Set-Cookie", ()):
+        assert DEVICE_COOKIE.fullmatch(cookie)
+        assert reply.status < 300
     if reply.status == 401:
         assert reply.headers["WWW-Authenticate"]
     if reply.status in (429, 503):

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from auth_service.identity.accounts import Accounts
+from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import Sessions
+from auth_service.identity.throttle import Throttle, ThrottleLimits
 from auth_service.storage.storage import SqlStorage
 from tests.auth_service.identity.hashing import CHEAP
 from tests.auth_service.stored import (
@@ -44,10 +46,20 @@ def password_policy() -> PasswordPolicy:
 
 
 @pytest.fixture
+def throttle() -> Throttle:
+    """With the limits that ship."""
+    return Throttle(ThrottleLimits(), Devices([bytes(32)]))
+
+
+@pytest.fixture
 def accounts(
-    storage: SqlStorage, hasher: PasswordHasher, password_policy: PasswordPolicy, clock: FrozenClock
+    storage: SqlStorage,
+    hasher: PasswordHasher,
+    password_policy: PasswordPolicy,
+    throttle: Throttle,
+    clock: FrozenClock,
 ) -> Accounts:
-    return Accounts(storage, hasher, password_policy, clock)
+    return Accounts(storage, hasher, password_policy, throttle, clock)
 
 
 @pytest.fixture

@@ -12,14 +12,17 @@ import pytest
 
 from auth_service.identity.accounts import (
     Accounts,
+    Credentials,
     PasswordChange,
     Registration,
     UsernameTaken,
     WeakPassword,
 )
+from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import Sessions
+from auth_service.identity.throttle import UNLIMITED, Throttle
 from auth_service.identity.usernames import InvalidUsername
 from auth_service.model.account import Account
 from auth_service.model.security_event import Act, SecurityEvent, SecurityEventKind
@@ -52,6 +55,12 @@ async def events(storage: SqlStorage) -> Sequence[SecurityEvent]:
     return await storage.read(lambda records: records.security_events.newest())
 
 
+async def signed_in(accounts: Accounts, username: str, password: str) -> Account | None:
+    """The account that name and password prove."""
+    proof = await accounts.authenticate(Credentials(username, password), CALLER)
+    return None if proof is None else proof.account
+
+
 async def store(storage: SqlStorage, account: Account) -> None:
     await storage.write(lambda records: records.accounts.update(account))
 
@@ -80,7 +89,7 @@ async def test_a_name_that_exists_or_looks_like_one_is_taken(
     with pytest.raises(UsernameTaken, match="taken"):
         await accounts.register(Registration(username, NEW_PASSWORD), CALLER)
     assert len(await events(storage)) == 1
-    assert await accounts.authenticate("alice", PASSWORD, CALLER) == alice
+    assert await signed_in(accounts, "alice", PASSWORD) == alice
 
 
 async def test_a_weak_password_does_not_tell_which_names_exist(accounts: Accounts, alice: Account) -> None:
@@ -126,8 +135,8 @@ async def test_a_name_that_cannot_be_is_refused(accounts: Accounts) -> None:
     """Registration says so; sign-in treats it like any unknown name."""
     with pytest.raises(InvalidUsername):
         await accounts.register(Registration("al ice", PASSWORD), CALLER)
-    assert await accounts.authenticate("al ice", PASSWORD, CALLER) is None
-    assert await accounts.authenticate("\ud800", "\ud800", CALLER) is None
+    assert await signed_in(accounts, "al ice", PASSWORD) is None
+    assert await signed_in(accounts, "\ud800", "\ud800") is None
 
 
 async def test_registrations_of_one_name_have_one_winner(
@@ -135,10 +144,11 @@ async def test_registrations_of_one_name_have_one_winner(
     second_database: Database,
     hasher: PasswordHasher,
     password_policy: PasswordPolicy,
+    throttle: Throttle,
     clock: FrozenClock,
 ) -> None:
     """Spellings of one name, registered at once over two processes' connections: one account, only its password."""
-    other = Accounts(SqlStorage(second_database), hasher, password_policy, clock)
+    other = Accounts(SqlStorage(second_database), hasher, password_policy, throttle, clock)
     spellings = ["alice", "ALICE", "Alice", "\N{CYRILLIC SMALL LETTER A}lice"] * 5
     attempts = [
         (accounts, other)[index % 2].register(Registration(spelling, f"password of {index}"), CALLER)
@@ -149,18 +159,18 @@ async def test_registrations_of_one_name_have_one_winner(
     assert len(winners) == 1
     assert sum(isinstance(result, UsernameTaken) for result in results) == len(spellings) - 1
     won = results.index(winners[0])
-    assert await accounts.authenticate(spellings[won], f"password of {won}", CALLER) == winners[0]
+    assert await signed_in(accounts, spellings[won], f"password of {won}") == winners[0]
 
 
 @pytest.mark.parametrize("typed", ["alice", "ALICE", "\uff21lice"])
 async def test_any_spelling_of_the_name_signs_in(accounts: Accounts, alice: Account, typed: str) -> None:
     """Letter case and width do not matter in the name."""
-    assert await accounts.authenticate(typed, PASSWORD, CALLER) == alice
+    assert await signed_in(accounts, typed, PASSWORD) == alice
 
 
 async def test_a_name_that_only_looks_the_same_does_not_sign_in(accounts: Accounts, alice: Account) -> None:
     """Looking alike keeps names apart; it never joins them."""
-    assert await accounts.authenticate("\N{CYRILLIC SMALL LETTER A}lice", PASSWORD, CALLER) is None
+    assert await signed_in(accounts, "\N{CYRILLIC SMALL LETTER A}lice", PASSWORD) is None
 
 
 @pytest.mark.parametrize("presented", [PASSWORD.upper(), PASSWORD + " ", "", "x" * 2_000, "\ud800"])
@@ -168,14 +178,14 @@ async def test_a_wrong_password_is_refused_and_remembered(
     accounts: Accounts, alice: Account, storage: SqlStorage, presented: str
 ) -> None:
     """The trail says whose account and why, and holds nothing that was sent."""
-    assert await accounts.authenticate("alice", presented, CALLER) is None
+    assert await signed_in(accounts, "alice", presented) is None
     refusal = Act(NOW, CALLER).refused(SecurityEventKind.SIGN_IN_REFUSED, sub=alice.sub, reason="wrong_password")
     assert (await events(storage))[0] == refusal
 
 
 async def test_an_unknown_name_is_refused_and_not_remembered(accounts: Accounts, storage: SqlStorage) -> None:
     """The event does not hold the name: people type passwords there."""
-    assert await accounts.authenticate("hunter2-is-my-password", PASSWORD, CALLER) is None
+    assert await signed_in(accounts, "hunter2-is-my-password", PASSWORD) is None
     refusal = Act(NOW, CALLER).refused(SecurityEventKind.SIGN_IN_REFUSED, reason="unknown_name")
     assert await events(storage) == [refusal]
 
@@ -183,7 +193,7 @@ async def test_an_unknown_name_is_refused_and_not_remembered(accounts: Accounts,
 async def test_a_disabled_account_does_not_sign_in(accounts: Accounts, alice: Account, storage: SqlStorage) -> None:
     """Not with the right password either, and trying does not enable it (hostile case: CVE-2026-43983)."""
     await store(storage, alice.disabled())
-    assert await accounts.authenticate("alice", PASSWORD, CALLER) is None
+    assert await signed_in(accounts, "alice", PASSWORD) is None
     assert (await events(storage))[0].detail == {"reason": "account_disabled"}
     assert await accounts.find(alice.sub) == alice.disabled()
 
@@ -194,7 +204,7 @@ async def test_an_account_without_password_does_not_sign_in_with_one(
 ) -> None:
     """No string proves it (hostile case: CVE-2026-41571)."""
     await store(storage, replace(alice, password_hash=None))
-    assert await accounts.authenticate("alice", presented, CALLER) is None
+    assert await signed_in(accounts, "alice", presented) is None
 
 
 async def test_a_sign_in_brings_the_hash_under_todays_profile(
@@ -202,14 +212,14 @@ async def test_a_sign_in_brings_the_hash_under_todays_profile(
 ) -> None:
     """A right password under an older profile is hashed anew; sessions and the instant of change stay."""
     await store(storage, alice.with_rehashed_password(await older_hasher.hash(PASSWORD)))
-    signed_in = await accounts.authenticate("alice", PASSWORD, CALLER)
+    account = await signed_in(accounts, "alice", PASSWORD)
     stored = await accounts.find(alice.sub)
-    assert stored == signed_in
+    assert stored == account
     assert stored is not None
     assert stored.password_hash is not None
     assert not hasher.needs_rehash(stored.password_hash)
     assert stored.password_changed_at == alice.password_changed_at
-    assert await accounts.authenticate("alice", PASSWORD, CALLER) == stored
+    assert await signed_in(accounts, "alice", PASSWORD) == stored
     assert [event.kind for event in await events(storage)].count(SecurityEventKind.PASSWORD_REHASHED) == 1
 
 
@@ -219,7 +229,7 @@ async def test_a_wrong_password_rehashes_nothing(
     """Only who proves the password moves its hash."""
     older = alice.with_rehashed_password(await older_hasher.hash(PASSWORD))
     await store(storage, older)
-    assert await accounts.authenticate("alice", "wrong", CALLER) is None
+    assert await signed_in(accounts, "alice", "wrong") is None
     assert await accounts.find(alice.sub) == older
 
 
@@ -230,7 +240,7 @@ async def test_simultaneous_sign_ins_under_an_older_profile_all_succeed(
     await store(storage, alice.with_rehashed_password(await older_hasher.hash(PASSWORD)))
 
     async def sign_in() -> bool:
-        account = await accounts.authenticate("alice", PASSWORD, CALLER)
+        account = await signed_in(accounts, "alice", PASSWORD)
         return account is not None and await sessions.open(account, GRANT, CALLER) is not None
 
     assert all(await asyncio.gather(*(sign_in() for _ in range(10))))
@@ -242,6 +252,7 @@ async def test_a_full_queue_postpones_the_rehash_and_not_the_sign_in(
     alice: Account,
     older_hasher: PasswordHasher,
     password_policy: PasswordPolicy,
+    throttle: Throttle,
 ) -> None:
     """The password was proved; its new hash can wait for the next time."""
     older = alice.with_rehashed_password(await older_hasher.hash(PASSWORD))
@@ -255,8 +266,8 @@ async def test_a_full_queue_postpones_the_rehash_and_not_the_sign_in(
         return matches
 
     narrow.verify = verify_and_fill  # type: ignore[method-assign]
-    busy = Accounts(storage, narrow, password_policy, FrozenClock(NOW))
-    assert await busy.authenticate("alice", PASSWORD, CALLER) == older
+    busy = Accounts(storage, narrow, password_policy, throttle, FrozenClock(NOW))
+    assert await signed_in(busy, "alice", PASSWORD) == older
     assert await accounts.find(alice.sub) == older
     await narrow.close()
 
@@ -268,10 +279,10 @@ async def test_a_changed_password_ends_the_other_sessions(
     kept, other = [await sessions.open(alice, GRANT, CALLER) for _ in range(2)]
     assert kept is not None
     assert other is not None
-    change = PasswordChange(presented=PASSWORD, new=NEW_PASSWORD)
-    assert await accounts.change_password(alice.sub, change, keep_sid=kept.session.sid, caller=CALLER)
-    assert await accounts.authenticate("alice", PASSWORD, CALLER) is None
-    assert await accounts.authenticate("alice", NEW_PASSWORD, CALLER) == await accounts.find(alice.sub)
+    change = PasswordChange(alice.sub, kept.session.sid, PASSWORD, NEW_PASSWORD)
+    assert await accounts.change_password(change, CALLER)
+    assert await signed_in(accounts, "alice", PASSWORD) is None
+    assert await signed_in(accounts, "alice", NEW_PASSWORD) == await accounts.find(alice.sub)
     assert [one.sid for one in await sessions.live_of(alice.sub)] == [kept.session.sid]
     ended = await storage.read(lambda records: records.sessions.find(other.session.sid))
     assert ended is not None
@@ -285,8 +296,8 @@ async def test_a_password_is_changed_only_by_who_knows_it(
 ) -> None:
     """A wrong present password changes nothing and is remembered; the quality of the new one is not even told."""
     await sessions.open(alice, GRANT, CALLER)
-    change = PasswordChange(presented="wrong", new="short")
-    assert not await accounts.change_password(alice.sub, change, keep_sid=None, caller=CALLER)
+    change = PasswordChange(alice.sub, "none", "wrong", "short")
+    assert not await accounts.change_password(change, CALLER)
     assert await accounts.find(alice.sub) == alice
     assert len(await sessions.live_of(alice.sub)) == 1
     assert (await events(storage))[0].kind is SecurityEventKind.PASSWORD_CHANGE_REFUSED
@@ -296,28 +307,26 @@ async def test_a_new_password_is_held_to_the_same_rules(accounts: Accounts, alic
     """Weak ones are refused with their reason, and the old one stays."""
     for new in ("short", "password1", "alice-2026", "alice@example.org"):
         with pytest.raises(WeakPassword):
-            await accounts.change_password(alice.sub, PasswordChange(PASSWORD, new), keep_sid=None, caller=CALLER)
+            await accounts.change_password(PasswordChange(alice.sub, "none", PASSWORD, new), CALLER)
     assert await accounts.find(alice.sub) == alice
 
 
 async def test_of_two_changes_at_once_one_counts(accounts: Accounts, alice: Account) -> None:
     """Both proved the old password, the second to come is refused: what it proved is no longer in force."""
-    changes = [PasswordChange(PASSWORD, f"a new one, number {number}") for number in range(6)]
-    done = await asyncio.gather(
-        *(accounts.change_password(alice.sub, change, keep_sid=None, caller=CALLER) for change in changes)
-    )
-    assert done.count(True) == 1
-    assert await accounts.authenticate("alice", changes[done.index(True)].new, CALLER) is not None
+    changes = [PasswordChange(alice.sub, "none", PASSWORD, f"a new one, number {number}") for number in range(6)]
+    done = await asyncio.gather(*(accounts.change_password(change, CALLER) for change in changes))
+    [won] = [number for number, proof in enumerate(done) if proof is not None]
+    assert await signed_in(accounts, "alice", changes[won].new) is not None
 
 
 async def test_a_sign_in_that_a_password_change_overtook_opens_no_session(
     accounts: Accounts, alice: Account, sessions: Sessions
 ) -> None:
     """Proved with the old password, opened after the change: no session. Else the change would not have ended it."""
-    proved = await accounts.authenticate("alice", PASSWORD, CALLER)
+    proved = await signed_in(accounts, "alice", PASSWORD)
     assert proved is not None
-    change = PasswordChange(PASSWORD, NEW_PASSWORD)
-    assert await accounts.change_password(alice.sub, change, keep_sid=None, caller=CALLER)
+    change = PasswordChange(alice.sub, "none", PASSWORD, NEW_PASSWORD)
+    assert await accounts.change_password(change, CALLER)
     assert await sessions.open(proved, GRANT, CALLER) is None
 
 
@@ -329,7 +338,7 @@ async def test_a_refusal_takes_the_same_time_for_every_name(
     """Wrong password, unknown name, impossible name, disabled account, no password: 100 samples of each, in turn, and
     medians that lie within 2 ms, with the real profile (hostile cases: CVE-2021-29621, CVE-2026-58272)."""
     hasher = PasswordHasher(threads=1, queue_length=0)
-    real = Accounts(storage, hasher, password_policy, FrozenClock(NOW))
+    real = Accounts(storage, hasher, password_policy, Throttle(UNLIMITED, Devices([bytes(32)])), FrozenClock(NOW))
     registered = {
         name: await real.register(Registration(name, PASSWORD), CALLER)
         for name in ("known", "disabled", "passwordless")
@@ -342,7 +351,7 @@ async def test_a_refusal_takes_the_same_time_for_every_name(
     for _ in range(100):
         for name, taken in samples.items():
             begun = time.perf_counter()
-            assert await real.authenticate(name, NEW_PASSWORD, CALLER) is None
+            assert await signed_in(real, name, NEW_PASSWORD) is None
             taken.append(time.perf_counter() - begun)
     medians = {name: statistics.median(taken) for name, taken in samples.items()}
     assert max(medians.values()) - min(medians.values()) < 0.002, medians

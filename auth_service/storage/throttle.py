@@ -1,0 +1,91 @@
+"""Budgets in SQL: one row for each that is not whole, `full_at` the instant when it will be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from sqlalchemy import Connection, TextClause, bindparam, delete, select, text, update
+
+from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge
+from auth_service.storage.tables import throttle_budgets
+
+ROUNDING_SECONDS = 0.01
+"""What sums of instants may lose: a thousand additions in double precision, and less than any unit costs."""
+
+_columns = throttle_budgets.c
+_read = select(throttle_budgets).where(_columns.budget_key.in_(bindparam("keys", expanding=True)))
+_refund = (
+    update(throttle_budgets)
+    .where(_columns.budget_key == bindparam("wanted"))
+    .values(full_at=_columns.full_at - bindparam("cost"))
+)
+
+
+class SqlBudgets:
+    """The budgets that one transaction sees (`model.throttle.BudgetRecords`)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[BudgetKind]:
+        if not charges:
+            return []
+        # Looked at first, so that a flood of attempts that are refused writes nothing and waits for no lock.
+        keys = [charge.key for charge in charges]
+        before = {row.budget_key: row.full_at for row in self._connection.execute(_read, {"keys": keys})}
+        for charge in charges:
+            full_at = before.get(charge.key, at)
+            if at < full_at < _horizon(at):
+                _require(charge, full_at + charge.cost, at)
+        # What counts is what stands in the rows once they are ours: another transaction may have been faster.
+        values: dict[str, object] = {"at": at, "horizon": _horizon(at)}
+        for number, charge in enumerate(charges):
+            values |= {f"key{number}": charge.key, f"full_at{number}": at + charge.cost}
+        rows = self._connection.execute(_charge(len(charges)), values)
+        after = {bytes(row.budget_key): row.full_at for row in rows}
+        for charge in charges:
+            _require(charge, after[charge.key], at)
+        return [charge.kind for charge in charges if _missing(after[charge.key] + charge.cost, at) > 0]
+
+    def refund(self, charges: Sequence[Charge]) -> None:
+        if charges:
+            # One after the other in their order, for that is also the order in which `charge` takes the locks.
+            self._connection.execute(_refund, [{"wanted": charge.key, "cost": charge.cost} for charge in charges])
+
+    def sweep(self, *, before: float, limit: int) -> int:
+        whole = select(_columns.budget_key).where(_columns.full_at < before).limit(limit)
+        gone = whole.with_for_update(skip_locked=True)
+        return self._connection.execute(
+            delete(throttle_budgets).where(_columns.budget_key.in_(gone), _columns.full_at < before)
+        ).rowcount
+
+
+def _horizon(at: float) -> float:
+    # No budget is so far from whole: such a row was written while the clock was wrong, and counts for nothing.
+    return at + 2 * HOUR_SECONDS
+
+
+def _missing(full_at: float, at: float) -> float:
+    """How many seconds too early it is for a unit with which the budget would be whole at `full_at`; 0 for none."""
+    seconds = full_at - (at + HOUR_SECONDS)
+    return seconds if seconds > ROUNDING_SECONDS else 0.0
+
+
+def _require(charge: Charge, full_at: float, at: float) -> None:
+    missing = _missing(full_at, at)
+    if missing:
+        raise BudgetSpent(charge.kind, missing)
+
+
+@lru_cache(maxsize=8)
+def _charge(budgets: int) -> TextClause:
+    # As text: SQLAlchemy compiles an INSERT of several rows anew each time, which costs five times the statement.
+    rows = ", ".join(f"(:key{number}, :full_at{number})" for number in range(budgets))
+    return text(
+        f"INSERT INTO throttle_budgets (budget_key, full_at) VALUES {rows}"  # noqa: S608 - only parameters' names
+        " ON CONFLICT (budget_key) DO UPDATE SET full_at = CASE"
+        " WHEN throttle_budgets.full_at > :at AND throttle_budgets.full_at < :horizon"
+        " THEN throttle_budgets.full_at + (excluded.full_at - :at)"
+        " ELSE excluded.full_at END RETURNING budget_key, full_at"
+    )
