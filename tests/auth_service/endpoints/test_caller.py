@@ -77,8 +77,8 @@ async def test_a_configured_proxy_is_believed(auth_environment: dict[str, str], 
     assert await address_of_session(auth_environment, clock, ["127.0.0.0/8"], **FORGED) == "6.6.6.6"
 
 
-@pytest.mark.parametrize("proxies", ['["10.0.0.1/8"]', '["proxy.example"]', '["*"]', '["10.0.0.0/99"]', "10.0.0.0/8"])
-def test_what_is_no_network_is_refused_at_the_start(proxies: str) -> None:
+def test_what_is_no_network_is_refused_at_the_start() -> None:
     """A misspelt proxy must not silently be none, or everybody."""
-    with pytest.raises(SettingsError, match="AUTH_TRUSTED_PROXIES"):
-        AuthSettings.load({"AUTH_TRUSTED_PROXIES": proxies})
+    for proxies in ['["10.0.0.1/8"]', '["proxy.example"]', '["*"]', '["10.0.0.0/99"]', "10.0.0.0/8"]:
+        with pytest.raises(SettingsError, match="AUTH_TRUSTED_PROXIES"):
+            AuthSettings.load({"AUTH_TRUSTED_PROXIES": proxies})

@@ -55,12 +55,12 @@ async def test_the_metrics_are_on_a_listener_of_their_own(auth: AuthClient) -> N
     await auth.new_user()
     await auth.get("/canary-path-of-a-caller/x")
     await auth.get("/sessions/canary-of-a-caller")
-    await auth.call("BREW", "/login")
+    await auth.call("PURGE", "/login")
     text = await auth.metrics()
     assert 'signet_http_request_duration_seconds_count{method="POST",route="/login",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"' in text
     assert "process_resident_memory_bytes" in text
-    for private in ("canary", "BREW", "alice", PASSWORD):
+    for private in ("canary", "PURGE", "alice", PASSWORD):
         assert private not in text
 
 

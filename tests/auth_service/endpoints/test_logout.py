@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.auth_service.running import EACH_DATABASE, AuthClient, Tokens, assert_refused
 
 
@@ -52,18 +50,23 @@ async def test_to_log_out_twice_is_no_error(auth: AuthClient) -> None:
         assert (await auth.post("/logout", {"refresh_token": tokens.refresh_token})).status == 204
 
 
-@pytest.mark.parametrize("token", ["x", "", "signet_refresh_" + "A" * 64, "\u0000", "A" * 10_000])
-async def test_a_refresh_token_of_nobody_is_no_error(auth: AuthClient, token: str) -> None:
+async def test_a_refresh_token_of_nobody_is_no_error(auth: AuthClient) -> None:
     """The answer does not tell whether there is such a session."""
-    assert (await auth.post("/logout", {"refresh_token": token})).status == 204
+    for token in ["x", "", "signet_refresh_" + "A" * 64, "\u0000", "A" * 10_000]:
+        assert (await auth.post("/logout", {"refresh_token": token})).status == 204
 
 
-@pytest.mark.parametrize(
-    "body", [{}, [], {"refresh_token": None}, {"refresh_token": 7}, {"refresh_token": "x", "sid": "x"}, {"token": "x"}]
-)
-async def test_a_body_of_another_form_is_refused(auth: AuthClient, body: object) -> None:
+async def test_a_body_of_another_form_is_refused(auth: AuthClient) -> None:
     """400, as everywhere."""
-    assert_refused(await auth.post("/logout", body), 400, "invalid_request")
+    for body in [
+        {},
+        [],
+        {"refresh_token": None},
+        {"refresh_token": 7},
+        {"refresh_token": "x", "sid": "x"},
+        {"token": "x"},
+    ]:
+        assert_refused(await auth.post("/logout", body), 400, "invalid_request")
 
 
 async def test_without_any_credential_there_is_nothing_to_end(auth: AuthClient) -> None:
