@@ -1,0 +1,162 @@
+"""`python -m resource_service` as an operator meets it: a real process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.clock import SystemClock
+from tests.issuer import LocalIssuer
+from tests.wire import exchange
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 30
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    """This process's environment, with the settings given and no others, and the data in `folder`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESOURCE_")}
+    given = {"DATABASE_URL": f"sqlite:///{folder}/resource.sqlite3", **settings}
+    return {**inherited, "PYTHONPATH": str(ROOT), **{f"RESOURCE_{name}": value for name, value in given.items()}}
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "resource_service", *arguments],
+        cwd=folder,
+        env=environment(folder, **settings),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """The service, killed at the end when it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resource_service", *arguments],
+        cwd=folder,
+        env=environment(folder, **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killer = threading.Timer(SECONDS, process.kill)
+    killer.start()
+    try:
+        yield process
+    finally:
+        killer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_help_lists_the_commands(tmp_path: Path) -> None:
+    """`--help` says what can be done and where the settings are explained."""
+    finished = run(tmp_path, "--help")
+    assert finished.returncode == 0
+    assert {"serve", "check-settings"} <= set(finished.stdout.split())
+    assert "RESOURCE_" in finished.stdout
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("--verbose",), ("serve", "more")])
+def test_an_unknown_command_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Exit code 2, with the usage on stderr."""
+    finished = run(tmp_path, *arguments)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith("usage:")
+
+
+@pytest.mark.parametrize("arguments", [(), ("serve",), ("check-settings",)])
+def test_settings_that_allow_no_start_are_said_and_nothing_else(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Every problem on stderr, exit code 2, no value shown, nothing opened or made."""
+    finished = run(tmp_path, *arguments, PORT="canary314", ISSUER="http://canary314.example", TYPO="canary314")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    lines = finished.stderr.splitlines()
+    assert [line.split(":")[0].strip(" -") for line in lines[1:]] == [
+        "RESOURCE_ISSUER",
+        "RESOURCE_PORT",
+        "RESOURCE_TYPO",
+    ]
+    assert "canary314" not in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_can_be_checked_without_a_start(tmp_path: Path) -> None:
+    """`check-settings` shows what is worth a look and makes nothing."""
+    finished = run(tmp_path, "check-settings", PLAIN_HTTP_HOSTS='["auth"]', JWKS_URI="http://auth:8001/keys")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "note: plain http is used for the host auth\nthe settings allow a start\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path) -> None:
+    """Exit code 1 and a reason for people."""
+    (tmp_path / "resource.sqlite3").write_bytes(b"this is no database" * 100)
+    finished = run(tmp_path)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.splitlines()[-1].startswith("cannot start: The database cannot be opened.")
+    assert "Traceback" not in finished.stderr
+
+
+async def test_it_says_when_it_is_ready_and_logs_json_without_secrets(tmp_path: Path) -> None:
+    """One ready line on stdout; JSON lines on stderr, in which no token and no value ever stands; exit code 0."""
+    port, metrics_port = free_port(), free_port()
+    identifier = f"http://localhost:{port}"
+    async with LocalIssuer(SystemClock()).running() as issuer:
+        settings = {"PORT": str(port), "METRICS_PORT": str(metrics_port), "ISSUER": issuer.url, "ACCESS_LOG": "true"}
+        with serving(tmp_path, **settings, LOG_LEVEL="debug") as process:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            assert ready == f"resource service ready on http://localhost:{port} (accepts tokens of {issuer.url})\n"
+            token = issuer.token("ann", audience=identifier)
+            stranger = issuer.token("ann", audience="https://other.example")
+            for sent in (token, stranger, f"{token}x"):
+                head = f"Host: x\r\nAuthorization: Bearer {sent}\r\nContent-Type: application/json\r\n"
+                body = '"canary314"'
+                put = f"PUT /userData/a?access_token={sent} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"
+                await exchange(port, put.encode())
+            assert (await exchange(port, f"GET {token} HTTP/1.1\r\nno header\r\n\r\n".encode())).status == 400
+            assert (await exchange(metrics_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=SECONDS)
+    assert (process.returncode, output) == (0, "")
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert {line["service"] for line in lines} == {"resource"}
+    assert [line["status"] for line in lines if line["event"] == "request"].count(201) == 1
+    for secret in (token, token.split(".")[2], stranger.split(".")[2], "canary314"):
+        assert secret not in errors
+
+
+@pytest.mark.slow
+def test_two_processes_start_together_on_one_database(tmp_path: Path) -> None:
+    """One migrates, the other waits; both become ready."""
+    starts = [{"PORT": str(free_port()), "METRICS_PORT": str(free_port())} for _ in range(2)]
+    with serving(tmp_path, **starts[0]) as first, serving(tmp_path, **starts[1]) as second:
+        for process in (first, second):
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("resource service ready")
+            process.terminate()
+        errors = [process.communicate(timeout=SECONDS)[1] for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0]
+    assert sum(text.count("schema_migrated") for text in errors) == 1
