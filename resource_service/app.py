@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from resource_service.forward_auth import ForwardAuth
 from resource_service.protection import ProtectedResource, Protection, TrustedIssuer
 from resource_service.settings import IssuerSettings, ResourceSettings
 from resource_service.user_data.endpoints import READ, WRITE, Listing, OneItem
@@ -66,6 +67,7 @@ async def open_resource_service(
             [
                 Listing(store),
                 OneItem(store),
+                ForwardAuth(protection.gate, {name: Scope(*scopes) for name, scopes in settings.forward_auth.items()}),
                 protection.metadata,
                 OpenApiDocument(title="Signet resource service", version=VERSION, server=settings.identifier),
                 Health([protection.readiness, store]),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from shared.database import parse_database_url
+from shared.scope import Scope
 from shared.settings import Check, Port, Secret, Settings, check_url, is_loopback
 from shared.token_rules import LEEWAY_SECONDS, MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS
 
@@ -17,6 +19,7 @@ DEFAULT_DATABASE_URL = "sqlite:///var/resource/resource.sqlite3"
 MAX_STALE_SECONDS = 86_400
 """A day: longer than that an issuer that cannot be reached is not believed any more."""
 MEBIBYTE = 1_048_576
+MOUNT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 TokenProfile = Literal["rfc9068", "plain-jwt"]
 """`rfc9068`: to the letter. `plain-jwt`: also issuers that send no `typ`, `scp` for `scope`, and the like."""
@@ -80,6 +83,14 @@ def _check_cors_origins(origins: tuple[str, ...], settings: Mapping[str, Any]) -
     return origins
 
 
+def _check_forward_auth(mounts: dict[str, tuple[str, ...]], _settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name, scopes in mounts.items():
+        if not MOUNT_NAME.fullmatch(name):
+            raise ValueError("must name each mount with letters, digits, - and _")
+        Scope(*scopes)
+    return mounts
+
+
 class ResourceSettings(Settings, frozen=True, kw_only=True):
     """`RESOURCE_*`; a check may read the settings that stand above its own."""
 
@@ -93,6 +104,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         "metrics_port": _check_metrics_port,
         "trusted_issuers": _check_trusted_issuers,
         "cors_origins": _check_cors_origins,
+        "forward_auth": _check_forward_auth,
     }
 
     plain_http_hosts: tuple[str, ...] = ()
@@ -115,6 +127,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     accept_jwt_scheme: bool = True
     cors_origins: tuple[str, ...] = ()
 
+    forward_auth: dict[str, tuple[str, ...]] = field(default_factory=dict)
     max_items: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     max_bytes: Annotated[int, Meta(ge=1_024, le=1_024 * MEBIBYTE)] = 16 * MEBIBYTE
 

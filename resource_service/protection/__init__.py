@@ -10,7 +10,7 @@ data, no settings of this service, no database.
 
 from resource_service.protection.access_rule import AccessRule, protect, public
 from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
-from resource_service.protection.middleware import ACCESS_TOKEN
+from resource_service.protection.middleware import ACCESS_TOKEN, Gate
 from resource_service.protection.protection import Protection
 from resource_service.protection.remote_key_set import KeysUnavailable
 from resource_service.protection.revocation import RevocationCheck
@@ -19,6 +19,7 @@ from shared.access_token import VerifiedAccessToken
 __all__ = [
     "ACCESS_TOKEN",
     "AccessRule",
+    "Gate",
     "KeysUnavailable",
     "ProtectedResource",
     "Protection",

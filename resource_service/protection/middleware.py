@@ -52,16 +52,35 @@ class RouteRules:
         return self._default if marked is None else marked
 
 
-def protection_middleware(
-    resource: ProtectedResource, verifier: Verifier, cross_origin: CrossOrigin, clock: Clock
-) -> Any:
-    """The middleware of one protected resource."""
-    space = ProtectionSpace(resource.realm, resource.metadata_url, resource.scopes)
-    rules = RouteRules(resource.default_rule, resource.public_paths)
-    jwt_scheme = resource.jwt_scheme
+class Gate:
+    """Admits a request under a rule: what the middleware does for every route, and a handler may do by itself."""
 
-    def refuse(error: ChallengeError, rule: AccessRule) -> web.Response:
-        return error_response(error.within(replace(space, scope=rule.needed_scope() or space.scope)))
+    def __init__(self, resource: ProtectedResource, verifier: Verifier, clock: Clock) -> None:
+        self._space = ProtectionSpace(resource.realm, resource.metadata_url, resource.scopes)
+        self._verifier = verifier
+        self._clock = clock
+        self._jwt_scheme = resource.jwt_scheme
+
+    async def admit(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
+        """The verified token of a request that may go on; a ChallengeError, or KeysUnavailable, otherwise."""
+        try:
+            unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
+            token = self._verifier.verify_at_once(unverified_token)
+            if token is None:
+                token = await self._verifier.verify_after_refresh(unverified_token)
+            rule.check(token, self._clock.now())
+        except ChallengeError as error:
+            raise self.own(error, rule) from None
+        return token
+
+    def own(self, error: ChallengeError, rule: AccessRule) -> ChallengeError:
+        """The refusal as this resource makes it, with the scope that the rule asks for."""
+        return error.within(replace(self._space, scope=rule.needed_scope() or self._space.scope))
+
+
+def protection_middleware(resource: ProtectedResource, gate: Gate, cross_origin: CrossOrigin) -> Any:
+    """The middleware of one protected resource."""
+    rules = RouteRules(resource.default_rule, resource.public_paths)
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -72,19 +91,12 @@ def protection_middleware(
         if isinstance(rule, Public):
             return await handler(request)
         try:
-            unverified_token = read_credentials(request.headers, jwt_scheme=jwt_scheme)
-            token = verifier.verify_at_once(unverified_token)
-            if token is None:
-                token = await verifier.verify_after_refresh(unverified_token)
-            rule.check(token, clock.now())
-        except ChallengeError as error:
-            return refuse(error, rule)
-        except Unavailable as error:
+            request[ACCESS_TOKEN] = await gate.admit(request, rule)
+        except (ChallengeError, Unavailable) as error:
             return error_response(error)
-        request[ACCESS_TOKEN] = token
         try:
             return await handler(request)
         except ChallengeError as error:
-            return refuse(error, rule)
+            return error_response(gate.own(error, rule))
 
     return protect

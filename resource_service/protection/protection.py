@@ -18,7 +18,7 @@ from resource_service.protection.figures import (
     ProtectionReadiness,
 )
 from resource_service.protection.metadata import ResourceMetadata
-from resource_service.protection.middleware import protection_middleware
+from resource_service.protection.middleware import Gate, protection_middleware
 from resource_service.protection.remote_key_set import RemoteKeySet
 from resource_service.protection.revocation import NothingRevoked, RevocationCheck
 from resource_service.protection.token_cache import VerifiedTokenCache
@@ -32,7 +32,7 @@ class Protection:
         Protection(ProtectedResource("https://api.example", (TrustedIssuer("https://login.example"),))).setup(app)
 
     closes every route that is not marked `@public`. An application that composes its layers itself takes the parts
-    instead: `middleware`, `metadata`, `running`, `readiness`, `figures`.
+    instead: `gate`, `middleware`, `metadata`, `running`, `readiness`, `figures`.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Protection:
         )
         self._cross_origin = CrossOrigin(resource.allow_origins)
         self.verifier = Verifier(self._issuers, revocation or NothingRevoked(), clock)
-        self.middleware: Any = protection_middleware(resource, self.verifier, self._cross_origin, clock)
+        self.gate = Gate(resource, self.verifier, clock)
+        self.middleware: Any = protection_middleware(resource, self.gate, self._cross_origin)
         self.metadata = ResourceMetadata(resource)
         self.readiness = ProtectionReadiness(self.health)
         self.figures = ProtectionFigures(self.health)
