@@ -56,8 +56,10 @@ async def first_set(keys: RemoteKeySet) -> None:
 
 
 async def attempts(keys: RemoteKeySet, count: int) -> None:
-    """Wait until so many fetches were made and are over."""
-    await until(lambda: keys.health().attempts >= count and keys._flight is None)
+    """Wait until so many fetches were made, are over, and the next one is planned."""
+    await until(
+        lambda: keys.health().attempts >= count and keys._flight is None and keys._due > keys._clock.monotonic()
+    )
 
 
 async def test_a_start_fetches_the_set(issuer: Issuer, clock: FrozenClock) -> None:
@@ -273,7 +275,6 @@ async def test_failures_are_retried_ever_more_slowly(issuer: Issuer, clock: Froz
     async with key_set(issuer, clock) as keys:
         for count in range(1, 10):
             await attempts(keys, count)
-            await until(lambda: keys._due > clock.monotonic())
             waits.append(keys._due - clock.monotonic())
             clock.advance(waits[-1] + 0.001)
     for wait, longest in zip(waits, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
