@@ -268,6 +268,8 @@ async def test_an_object_is_read(port: int) -> None:
         b'{"a": -Infinity}',
         b'{"a": 1e400}',
         b'{"a": ' + b"9" * 400 + b"}",
+        b'{"a": -' + b"9" * 210 + b"e99}",
+        b'{"a": 0.1e0310}',
         b'{"a": ' + b"9" * 5000 + b"}",
         b'{"a": "\\ud800"}',
         b'{"\\udfff": 1}',
@@ -289,6 +291,15 @@ async def test_what_is_not_strict_json_is_refused(port: int, body: bytes) -> Non
     reply = await post(port, body)
     assert_refused(reply, 400, "invalid_request")
     assert reply.json()["error_description"] == "The body is not valid JSON."
+
+
+async def test_numbers_are_taken_up_to_a_doubles_range(port: int) -> None:
+    """What a double holds is read, however it is spelt."""
+    numbers = {b"9" * 308: 1e308, b"9" * 199 + b".5e99": 1e298, b"1e308": 1e308, b"1e-999": 0, b"-0E+000": 0}
+    for text, at_least in numbers.items():
+        reply = await post(port, b'{"a": ' + text + b"}")
+        assert reply.status == 200
+        assert reply.json()["a"] >= at_least * 0.99
 
 
 async def test_nesting_is_taken_up_to_its_limit(port: int) -> None:
