@@ -26,7 +26,7 @@ async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path) -> 
     settings = ResourceSettings.load({"RESOURCE_DATABASE_URL": f"sqlite:///{tmp_path}/r.sqlite3"})
     async with open_resource_service(settings, FrozenClock()) as service:
         paths = {route.resource.canonical for route in service.app.router.routes() if route.resource is not None}
-    assert paths == {"/userData", "/userData/{name}", *OPEN}
+    assert paths == {"/userData", "/userData/{name}", "/verify", *OPEN}
 
 
 async def test_public_routes_are_public(service: RunningResourceService) -> None:
