@@ -163,10 +163,14 @@ class Tokens:
     @classmethod
     def of(cls, reply: Reply) -> Tokens:
         """Read an answer, which must be whole and not to be stored (RFC 6749 section 5.1)."""
-        members = reply.json()
-        assert members.pop("token_type") == "Bearer"
         assert reply.headers["Cache-Control"] == "no-store"
         assert reply.headers["Pragma"] == "no-cache"
+        return cls.of_members(reply.json())
+
+    @classmethod
+    def of_members(cls, members: dict[str, Any]) -> Tokens:
+        """Read an answer's body."""
+        assert members.pop("token_type") == "Bearer"
         return cls(**members)
 
     @property
