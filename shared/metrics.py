@@ -37,6 +37,7 @@ class RequestFigures(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._series: dict[tuple[str, str, int], list[float]] = {}
+        self._by_route: dict[tuple[web.AbstractRoute, int], list[float]] = {}
         registry.register(self)
 
     def start(self) -> float:
@@ -45,15 +46,21 @@ class RequestFigures(Collector):
     def finish(self, request: web.Request, status: int, started: float) -> float:
         """Count one answer; return how many seconds it took."""
         seconds = perf_counter() - started
-        key = (request.method, self.route_of(request), status)
-        series = self._series.get(key)
+        route = request.match_info.route
+        series = self._by_route.get((route, status))
         if series is None:
-            if request.method not in hdrs.METH_ALL:
-                key = ("other", key[1], status)
-            series = self._series.setdefault(key, [0.0] * (len(BUCKETS) + 2))
+            series = self._series_of(request, route, status)
         series[bisect_left(BUCKETS, seconds)] += 1
         series[-1] += seconds
         return seconds
+
+    def _series_of(self, request: web.Request, route: web.AbstractRoute, status: int) -> list[float]:
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        series = self._series.setdefault((method, self.route_of(request), status), [0.0] * (len(BUCKETS) + 2))
+        # The route of 404 and 405 is made anew for each request and has no resource: not one to remember.
+        if route.resource is not None and route.method == request.method:
+            self._by_route[route, status] = series
+        return series
 
     def route_of(self, request: web.Request) -> str:
         """The route's pattern, such as `/userData/{name}`."""

@@ -75,8 +75,7 @@ class ItemStore:
         keys = {**_of(owner), "of_after": after}
 
         def work(connection: Connection) -> Page:
-            # Fetched as it is read: the driver must not hold what the page has no room for.
-            rows = connection.execute(_PAGE, keys, execution_options={"yield_per": 16})
+            rows = connection.execute(_PAGE, keys)
             found: list[tuple[str, bytes]] = []
             room = PAGE_BYTES
             for name, value in rows:
@@ -179,7 +178,9 @@ _SIZE = (func.length(items.c.value) + func.length(items.c.name)).label("size")
 _ANY = select(owners.c.id).limit(1)
 _FIND = select(items.c.value, items.c.etag).join(owners).where(_OWNED, _NAMED)
 _FOLLOWING = items.c.name > bindparam("of_after")
-_PAGE = select(items.c.name, items.c.value).join(owners).where(_OWNED, _FOLLOWING).order_by(items.c.name)
+_ALL = select(items.c.name, items.c.value).join(owners).where(_OWNED, _FOLLOWING).order_by(items.c.name)
+# Fetched as they are read: the driver must not hold what a page has no room for.
+_PAGE = _ALL.execution_options(yield_per=16)
 _LOCK = select(owners.c.id, owners.c.item_count, owners.c.byte_count).where(_OWNED).with_for_update()
 _CURRENT = select(items.c.etag, _SIZE).where(_ITEM)
 _INSERT = items.insert()
