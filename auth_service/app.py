@@ -20,6 +20,8 @@ from auth_service.endpoints.logout import LogoutEndpoint
 from auth_service.endpoints.metadata import MetadataEndpoint
 from auth_service.endpoints.password import PasswordEndpoint
 from auth_service.endpoints.register import RegisterEndpoint
+from auth_service.endpoints.revocations import RevocationsEndpoint
+from auth_service.endpoints.revoke import RevokeEndpoint
 from auth_service.endpoints.sessions import SessionsEndpoint
 from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
@@ -36,6 +38,8 @@ from auth_service.keys.schedule import DAY_SECONDS, KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys
 from auth_service.model.session import SessionPolicy
 from auth_service.oauth.resources import Resources
+from auth_service.revocations.feed import RevocationFeed, following
+from auth_service.revocations.figures import FeedCollector
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from auth_service.tokens.access_tokens import AccessTokens
@@ -81,7 +85,8 @@ async def open_auth_service(
         database = Database.open(settings.database_url.reveal())
         stack.push_async_callback(database.close)
         await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
-        storage = SqlStorage(database)
+        revoked = asyncio.Event()
+        storage = SqlStorage(database, revoked)
         hasher = PasswordHasher(
             threads=settings.password_threads, queue_length=settings.password_queue, profile=password_profile
         )
@@ -99,6 +104,8 @@ async def open_auth_service(
         caller, devices = CallerReader(settings.trusted_proxies), DeviceCookie(settings.issuer)
         bearer = FirstPartyBearer(settings.issuer, resources, key_ring, sessions, clock)
         grants = [RefreshTokenGrant(sessions)]
+        feed = RevocationFeed(storage, key_ring, settings.issuer, clock, revoked)
+        await stack.enter_async_context(following(feed))
         retention = Retention(security_events=settings.audit_days * DAY_SECONDS)
         await stack.enter_async_context(sweeping(Sweeper(storage, retention, clock, registry)))
         app = create_app(
@@ -109,6 +116,8 @@ async def open_auth_service(
                 LogoutEndpoint(sessions, bearer, caller),
                 PasswordEndpoint(accounts, bearer, caller, devices),
                 SessionsEndpoint(sessions, bearer, caller),
+                RevokeEndpoint(sessions, bearer, caller),
+                RevocationsEndpoint(feed),
                 JwksEndpoint(key_ring),
                 MetadataEndpoint(settings.issuer, resources, tuple(grant.grant_type for grant in grants)),
                 OpenApiDocument(title="Signet auth service", version=VERSION, server=settings.issuer),
@@ -117,6 +126,8 @@ async def open_auth_service(
             figures=RequestFigures(registry),
             access_log=settings.access_log,
         )
+        app.on_shutdown.append(feed.release_waiting)
+        registry.register(FeedCollector(feed))
         yield AuthService(app, create_metrics_app(registry))
 
 

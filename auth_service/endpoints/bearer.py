@@ -37,10 +37,11 @@ class PublicKeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FirstPartyToken:
-    """What a verified first-party access token says: whose it is and of which session."""
+    """What a verified first-party access token says: whose it is, of which session, and which it is."""
 
     sub: str
     sid: str
+    jti: str
 
 
 class FirstPartyBearer:
@@ -65,15 +66,22 @@ class FirstPartyBearer:
                 raise InvalidToken(TokenFault.CLIENT)
         except ChallengeError as error:
             raise error.within(self._space) from None
-        return FirstPartyToken(token.subject, token.session_id)
+        return FirstPartyToken(token.subject, token.session_id, token.token_id)
 
     async def live_session(self, request: web.Request) -> Session:
-        """The session the token belongs to; InvalidToken when it is over, though the token has not expired."""
+        """The session the token belongs to; InvalidToken when it, or the token alone, was ended before it expired."""
         token = self.read(request)
-        session = await self._sessions.live(token.sid)
+        session = await self._sessions.live(token.sid, token_id=token.jti)
         if session is None or session.sub != token.sub:
             raise InvalidToken(TokenFault.REVOKED).within(self._space)
         return session
+
+    def recognise(self, unverified_token: str) -> VerifiedAccessToken | None:
+        """The token when it is one of ours that has not expired, of whatever client; None for anything else."""
+        try:
+            return self._decode(unverified_token)
+        except InvalidToken:
+            return None
 
     def _decode(self, unverified_token: str) -> VerifiedAccessToken:
         keys = self._keys.key_set().by_kid

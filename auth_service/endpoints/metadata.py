@@ -17,7 +17,12 @@ from shared.openapi import Answer, Operation, describe
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
 OPENID_PATH = "/.well-known/openid-configuration"
 JWKS_PATH = "/.well-known/jwks.json"
-ENDPOINTS = {"token_endpoint": "/token", "revocation_endpoint": "/revoke"}
+ENDPOINTS = {
+    "token_endpoint": "/token",
+    "revocation_endpoint": "/revoke",
+    # Not registered (RFC 8414 section 2 lets unknown members be): where the revocation feed lies.
+    "revocations_uri": "/revocations",
+}
 CLAIMS = (
     *("iss", "sub", "aud", "client_id", "iat", "exp", "jti", "scope", "sid", "auth_time", "acr", "amr"),
     *("preferred_username", "name", "email", "email_verified"),
@@ -70,4 +75,7 @@ class MetadataEndpoint:
         if "token_endpoint" in endpoints:
             document["grant_types_supported"] = list(self._grant_types)
             document["token_endpoint_auth_methods_supported"] = ["none"]
+        if "revocation_endpoint" in endpoints:
+            # Left out it would mean client_secret_basic (RFC 8414 section 2).
+            document["revocation_endpoint_auth_methods_supported"] = ["none"]
         return document

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated
-from urllib.parse import parse_qsl
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import Meta, Struct
 
 from auth_service.endpoints.caller import CallerReader
+from auth_service.endpoints.client_form import FORM, authenticate_client, read_form
 from auth_service.endpoints.token_answer import TokenAnswer, token_response
 from auth_service.grants.token_request import Grant, TokenRequest
 from auth_service.oauth.errors import (
@@ -19,15 +19,9 @@ from auth_service.oauth.errors import (
     InvalidTarget,
     UnsupportedGrantType,
 )
-from auth_service.tokens.access_tokens import FIRST_PARTY_CLIENT
 from auth_service.tokens.token_issuer import TokenIssuer
 from shared.errors import ContentTooLarge, InvalidRequest, Unavailable, UnsupportedMediaType
 from shared.openapi import Answer, Operation, describe
-from shared.web import read_body
-
-FORM = "application/x-www-form-urlencoded"
-MAX_FORM_BYTES = 16_384
-MAX_PARAMETERS = 32
 
 
 class TokenForm(Struct, frozen=True):
@@ -72,9 +66,9 @@ class TokenEndpoint:
     )
     async def post(self, request: web.Request) -> web.Response:
         # 1. Parse, once.
-        parameters = await _read_form(request)
+        parameters = await read_form(request)
         # 2. Authenticate the client.
-        client_id = _authenticate_client(request, parameters)
+        client_id = authenticate_client(request, parameters)
         # 3. Pick the grant.
         token_request = TokenRequest(parameters, client_id, self._caller.read(request))
         grant = self._grants.get(token_request.require("grant_type"))
@@ -86,33 +80,3 @@ class TokenEndpoint:
         authorization = await grant.authorize(token_request)
         # 6. Sign and answer.
         return token_response(self._issuer.issue(authorization.opened, authorization.scope))
-
-
-async def _read_form(request: web.Request) -> Mapping[str, str]:
-    if request.content_type != FORM:
-        raise UnsupportedMediaType(f"The body must be {FORM}.")
-    body = await read_body(request, max_bytes=MAX_FORM_BYTES)
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise InvalidRequest("The form is malformed.") from None
-    if len({name for name, _ in pairs}) != len(pairs):
-        # RFC 6749 section 3.2: parameters must not be included more than once.
-        raise InvalidRequest("A parameter is given more than once.")
-    return {name: value for name, value in pairs if value}
-
-
-def _authenticate_client(request: web.Request, parameters: Mapping[str, str]) -> str:
-    """The only client so far is the public first-party one: it may name itself and has nothing to prove."""
-    if hdrs.AUTHORIZATION in request.headers or "client_secret" in parameters or "client_assertion" in parameters:
-        raise InvalidClient("This client does not authenticate.")
-    client_id = parameters.get("client_id", FIRST_PARTY_CLIENT)
-    if client_id != FIRST_PARTY_CLIENT:
-        raise InvalidClient("There is no such client.")
-    return client_id

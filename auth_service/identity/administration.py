@@ -14,6 +14,7 @@ from auth_service.identity.sessions import end_sessions
 from auth_service.identity.usernames import username_key
 from auth_service.model.account import Account
 from auth_service.model.caller import NOWHERE
+from auth_service.model.revocation import revoked_account
 from auth_service.model.security_event import Act, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
@@ -52,6 +53,7 @@ class AccountAdministration:
             records.accounts.update(account.disabled())
             records.security_events.append(act.done(SecurityEventKind.ACCOUNT_DISABLED, sub=sub))
             end_sessions(records, sub, EndReason.ACCOUNT_DISABLED, act)
+            records.revocations.append(revoked_account(sub, at=act.at, for_good=False))
             return True
 
         return await self._change(sub, work)
@@ -73,6 +75,7 @@ class AccountAdministration:
 
         def work(records: Records, account: Account, act: Act) -> bool:
             end_sessions(records, sub, EndReason.ACCOUNT_DELETED, act)
+            records.revocations.append(revoked_account(sub, at=act.at, for_good=True))
             records.security_events.append(act.done(SecurityEventKind.ACCOUNT_DELETED, sub=sub))
             records.accounts.delete(account.sub)
             records.security_events.pseudonymise(sub)

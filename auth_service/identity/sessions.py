@@ -1,5 +1,6 @@
 """Sessions: opened by a sign-in, continued by refresh tokens, ended.
 
+Whatever ends a session puts it into the revocation feed in the same transaction: its access tokens are still out.
 Each method is one transaction. A refusal that ends a session is stored before it is answered: the work returns it.
 """
 
@@ -12,6 +13,7 @@ from auth_service.identity.throttle import FREE, Paid
 from auth_service.model.account import Account
 from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken, new_successor_salt
+from auth_service.model.revocation import revoked_session, revoked_token
 from auth_service.model.security_event import Act, SecurityEventKind
 from auth_service.model.session import (
     EndReason,
@@ -26,6 +28,7 @@ from auth_service.model.session import (
 )
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
+from shared.revocation_feed import RevokedKind
 from shared.scope import Scope
 
 
@@ -58,6 +61,16 @@ class Ending:
     reason: EndReason
     actor: str
     caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenId:
+    """Which access token: its `jti`, whose it is, of which session, and when it expires by itself."""
+
+    token_id: str
+    sub: str
+    sid: str | None
+    expires_at: float
 
 
 class Sessions:
@@ -110,7 +123,7 @@ class Sessions:
 
         return await self._storage.write(work)
 
-    async def end_by_token(self, presented_token: str, caller: Caller) -> bool:
+    async def end_by_token(self, presented_token: str, caller: Caller, *, reason: EndReason = EndReason.LOGOUT) -> bool:
         """End the session that a refresh token belongs to, of whatever generation it is: only its holders know one."""
         token = RefreshToken.parse(presented_token)
         if token is None:
@@ -121,7 +134,21 @@ class Sessions:
             session = records.sessions.hold_by_token(token)
             if session is None:
                 return False
-            return _end(records, session, EndReason.LOGOUT, Act(now, caller, session.sub))
+            return _end(records, session, reason, Act(now, caller, session.sub))
+
+        return await self._storage.write(work)
+
+    async def revoke_access_token(self, token: AccessTokenId, caller: Caller) -> bool:
+        """Revoke one access token; its session goes on. False when it is revoked already."""
+        act = Act(self._clock.now(), caller, token.sub)
+
+        def work(records: Records) -> bool:
+            if records.revocations.covers(RevokedKind.TOKEN, token.token_id):
+                return False
+            records.revocations.append(revoked_token(token.token_id, expires_at=token.expires_at))
+            kind = SecurityEventKind.ACCESS_TOKEN_REVOKED
+            records.security_events.append(act.done(kind, sub=token.sub, sid=token.sid, jti=token.token_id))
+            return True
 
         return await self._storage.write(work)
 
@@ -135,10 +162,16 @@ class Sessions:
 
         return await self._storage.write(work)
 
-    async def live(self, sid: str) -> Session | None:
-        """The session with this id while it goes on."""
+    async def live(self, sid: str, *, token_id: str | None = None) -> Session | None:
+        """The session with this id while it goes on; None also when `token_id`, an access token of it, is revoked."""
         now = self._clock.now()
-        session = await self._storage.read(lambda records: records.sessions.find(sid))
+
+        def work(records: Records) -> Session | None:
+            if token_id is not None and records.revocations.covers(RevokedKind.TOKEN, token_id):
+                return None
+            return records.sessions.find(sid)
+
+        session = await self._storage.read(work)
         return session if session is not None and session.is_live(now) else None
 
     async def live_of(self, sub: str) -> Sequence[Session]:
@@ -154,6 +187,7 @@ def end_sessions(records: Records, sub: str, reason: EndReason, act: Act, *, exc
     """
     ended = records.sessions.end_all(sub, reason, at=act.at, except_sid=except_sid)
     for sid in ended:
+        records.revocations.append(revoked_session(sid, at=act.at))
         records.security_events.append(act.done(SecurityEventKind.SESSION_ENDED, sub=sub, sid=sid, reason=str(reason)))
     return len(ended)
 
@@ -191,6 +225,7 @@ def _refresh(records: Records, presentation: _Presentation, policy: SessionPolic
     if isinstance(outcome, Refused):
         if outcome.refusal is Refusal.REUSED:
             records.sessions.update(outcome.session)
+            records.revocations.append(revoked_session(session.sid, at=act.at))
             _note(records, act, SecurityEventKind.REFRESH_TOKEN_REUSED, session, outcome.refusal)
         return outcome.refusal
     account = records.accounts.find(session.sub)
@@ -219,6 +254,7 @@ def _end(records: Records, session: Session, reason: EndReason, act: Act) -> boo
     if session.is_ended:
         return False
     records.sessions.update(session.end(reason, at=act.at))
+    records.revocations.append(revoked_session(session.sid, at=act.at))
     records.security_events.append(
         act.done(SecurityEventKind.SESSION_ENDED, sub=session.sub, sid=session.sid, reason=str(reason))
     )

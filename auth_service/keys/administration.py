@@ -17,8 +17,9 @@ from auth_service.keys.rotation import (
 )
 from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
 from auth_service.keys.sealing import MasterKeys
+from auth_service.model.revocation import revoked_key
 from auth_service.model.signing_key import KeyState, SigningKeyRecord, SigningKeyRecords
-from auth_service.model.storage import Storage
+from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 
 
@@ -111,11 +112,12 @@ class KeyAdministration:
     async def revoke(self, kid: str) -> Revocation:
         """Take a published key out at once; when it was the one that signs, another signs at once.
 
-        Tokens that it signed are refused as soon as resource servers read the key set again. It needs no master key
+        Tokens that it signed are refused at once by who follows the revocation feed, and by others as soon as they read
+        the key set again. It needs no master key
         that opens the revoked key. Raises UnknownKey, and IllegalKeyMove when the key is retired or revoked already.
         """
         replacement = await self._rotation.make()
-        revoked = await self._storage.write(lambda records: self._revoke(records.signing_keys, kid, replacement))
+        revoked = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
         if revoked is None:
             raise UnknownKey(kid)
         if revoked.added is not None:
@@ -133,13 +135,15 @@ class KeyAdministration:
     async def _published(self) -> Sequence[SigningKeyRecord]:
         return await self._storage.read(lambda records: records.signing_keys.published())
 
-    def _revoke(self, keys: SigningKeyRecords, kid: str, replacement: NewKey) -> _Revoked | None:
+    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> _Revoked | None:
+        keys = records.signing_keys
         keys.lock()
         record = keys.find(kid)
         if record is None:
             return None
         now = self._clock.now()
         withdrawal = Change(record, record.revoked(now))
+        records.revocations.append(revoked_key(kid, at=now))
         remaining = [other for other in keys.published() if other.kid != kid]
         active, waiting = in_state(remaining, KeyState.ACTIVE), in_state(remaining, KeyState.PENDING)
         if active is not None:

@@ -26,6 +26,8 @@ class SecurityEventKind(StrEnum):
     REFRESH_TOKEN_REUSED = "refresh_token_reused"
     """A copy of a refresh token was presented; that ended its session."""
     REFRESH_REFUSED = "refresh_refused"
+    ACCESS_TOKEN_REVOKED = "access_token_revoked"
+    """One access token, before it expired; its session goes on."""
 
 
 class Outcome(StrEnum):

@@ -57,6 +57,7 @@ class EndReason(StrEnum):
     ACCOUNT_DISABLED = "account_disabled"
     ACCOUNT_DELETED = "account_deleted"
     TOKEN_REUSED = "token_reused"
+    TOKEN_REVOKED = "token_revoked"
 
 
 class Refusal(StrEnum):

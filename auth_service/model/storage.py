@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from auth_service.model.account import AccountRecords
+from auth_service.model.revocation import RevocationRecords
 from auth_service.model.security_event import SecurityEventRecords
 from auth_service.model.session import SessionRecords
 from auth_service.model.signing_key import SigningKeyRecords
@@ -28,6 +29,9 @@ class Records(Protocol):
 
     @property
     def security_events(self) -> SecurityEventRecords: ...
+
+    @property
+    def revocations(self) -> RevocationRecords: ...
 
     @property
     def budgets(self) -> BudgetRecords: ...

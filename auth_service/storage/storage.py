@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 from auth_service.model.security_event import SecurityEvent
 from auth_service.model.storage import Records
 from auth_service.storage.accounts import SqlAccounts
+from auth_service.storage.revocations import SqlRevocations
 from auth_service.storage.security_events import SqlSecurityEvents
 from auth_service.storage.sessions import SqlSessions
 from auth_service.storage.signing_keys import SqlSigningKeys
@@ -34,27 +36,33 @@ class SqlRecords:
         self.sessions = SqlSessions(connection)
         self.signing_keys = SqlSigningKeys(connection)
         self.security_events = SqlSecurityEvents(connection)
+        self.revocations = SqlRevocations(connection)
         self.budgets = SqlBudgets(connection)
 
 
 class SqlStorage:
     """Transactions over one database (`model.storage.Storage`).
 
-    A security event is written to the log as well, once the transaction that holds it is committed.
+    A security event is written to the log as well, once the transaction that holds it is committed. `revoked` is set
+    when one that revoked something is.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, revoked: asyncio.Event | None = None) -> None:
         self._database = database
+        self._revoked = revoked
 
     async def read(self, work: Callable[[Records], T]) -> T:
         return await self._database.read(lambda connection: work(SqlRecords(connection)))
 
     async def write(self, work: Callable[[Records], T]) -> T:
-        def whole(connection: Connection) -> tuple[T, list[SecurityEvent]]:
+        def whole(connection: Connection) -> tuple[T, list[SecurityEvent], bool]:
             records = SqlRecords(connection)
-            return work(records), records.security_events.appended
+            result = work(records)
+            return result, records.security_events.appended, records.revocations.flush()
 
-        result, events = await self._database.write(whole)
+        result, events, revoked = await self._database.write(whole)
+        if revoked and self._revoked is not None:
+            self._revoked.set()
         for event in events:
             _log_event(event)
         return result

@@ -123,3 +123,23 @@ throttle_budgets = Table(
     Column("budget_key", LargeBinary, primary_key=True),
     Column("full_at", Double, nullable=False),
 )
+# The feed's end: one row, moved on and locked by every transaction that revokes something.
+revocation_head = Table(
+    "revocation_head",
+    metadata,
+    Column("head_id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
+    CheckConstraint("head_id = 1", name="single"),
+)
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("mark", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("identifier_hash", LargeBinary, nullable=False, index=True),
+    Column("before", BigInteger),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    CheckConstraint("kind IN ('jti', 'sid', 'sub', 'client_id', 'kid')", name="kind"),
+)

@@ -20,6 +20,8 @@ ROUTES = {
     "/login": {"POST"},
     "/token": {"POST"},
     "/logout": {"POST"},
+    "/revoke": {"POST"},
+    "/revocations": {"GET"},
     "/password": {"POST"},
     "/sessions": {"GET"},
     "/sessions/{sid}": {"DELETE"},
@@ -31,7 +33,8 @@ ROUTES = {
     "/readyz": {"GET"},
 }
 BODIES = sorted(path for path, methods in ROUTES.items() if "POST" in methods)
-JSON_BODIES = [path for path in BODIES if path != "/token"]
+FORMS = {"/token", "/revoke"}
+JSON_BODIES = [path for path in BODIES if path not in FORMS]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PURGE")
 
 
@@ -175,8 +178,8 @@ async def test_a_body_that_is_too_large_is_refused(auth: AuthClient, path: str) 
     """413 whether its length is announced or not."""
     tokens = await auth.new_user()
     token = tokens.access_token if path == "/password" else None
-    headers = FORM if path == "/token" else {}
-    body = b"a=" + b"x" * 20_000 if path == "/token" else json.dumps({"username": "x" * 20_000}).encode()
+    headers = FORM if path in FORMS else {}
+    body = b"a=" + b"x" * 20_000 if path in FORMS else json.dumps({"username": "x" * 20_000}).encode()
     assert_refused(await auth.call("POST", path, body=body, token=token, headers=headers), 413, "content_too_large")
 
 

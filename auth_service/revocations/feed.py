@@ -1,0 +1,278 @@
+"""The feed: where it ends now, and signed documents of any part of it.
+
+Every replica reads the end from the database: at once after a commit of its own, every few hundredths of a second
+while anybody waits, and not at all while nobody asks. Documents are kept for a moment by what they hold, so however
+many readers wait for the same change it is read, written and signed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from auth_service.model.storage import Records, Storage
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.revocation_feed import (
+    MAX_ENTRIES,
+    START,
+    Position,
+    Revocation,
+    RevocationDocument,
+    SigningKey,
+    encode_document,
+)
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.05
+"""How often the end is looked up while somebody waits: what another replica commits is half of that late on average."""
+GATHER_SECONDS: Final = 0.01
+"""The least pause between two looks: under a flood of endings each document carries many."""
+VOUCH_SECONDS: Final = 5.0
+"""For how long what was read of the database is given out when it cannot be read again."""
+REUSE_SECONDS: Final = 3.0
+"""For how long a signed document is given out again; readers refuse one that is a minute old."""
+KEPT_DOCUMENTS: Final = 32
+MAX_WAITING: Final = 10_000
+"""Readers that may wait at a time; the next ones are told to come back."""
+
+
+class FeedUnavailable(Unavailable):
+    """This process has not been able to read the feed, or too many wait for it already."""
+
+
+class SigningKeySource(Protocol):
+    """Where the key that signs now comes from: the key ring."""
+
+    def signing_key(self) -> SigningKey: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the feed ended when it was read; on the wall clock in whole seconds, and on the monotonic one."""
+
+    position: Position
+    read_at: int
+    read_monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignedDocument:
+    """A document as it is sent, and what it holds: everything behind `after` up to `reached`."""
+
+    body: bytes
+    after: int
+    reached: Position
+    signed_monotonic: float
+
+    @property
+    def etag(self) -> str:
+        """A weak entity tag: the same entries may be signed anew (RFC 9110 section 8.8.1)."""
+        return f'W/"{self.after}-{self.reached.seq}-{self.reached.mark}"'
+
+
+@dataclass(slots=True)
+class FeedFigures:
+    """What the feed did since the start, and how many wait now."""
+
+    waiting: int = 0
+    looks: int = 0
+    signatures: int = 0
+    served: int = 0
+
+
+class RevocationFeed:
+    """This process's view of the feed. `revoked` is set by storage at each commit that revoked something."""
+
+    def __init__(
+        self, storage: Storage, keys: SigningKeySource, issuer: str, clock: Clock, revoked: asyncio.Event
+    ) -> None:
+        self._storage = storage
+        self._keys = keys
+        self._issuer = issuer
+        self._clock = clock
+        self._revoked = revoked
+        self._head: Head | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._moved = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._documents: OrderedDict[tuple[Position, Position], asyncio.Task[SignedDocument]] = OrderedDict()
+        self._is_closed = False
+        self.figures = FeedFigures()
+
+    async def document(self, after: Position, *, wait_seconds: float = 0.0) -> SignedDocument:
+        """The document that goes on from `after`; when there is nothing new, up to `wait_seconds` later.
+
+        A position of another feed, or of this one before it was set back, gives the feed from its beginning. Raises
+        FeedUnavailable, and SigningKeysUnavailable.
+        """
+        head = await self._fresh_head()
+        if wait_seconds > 0 and _is_at(after, head.position):
+            head = await self._await_move(head, wait_seconds)
+        self.figures.served += 1
+        return await self._document(after, head)
+
+    async def follow(self) -> None:
+        """Look for what is new, for ever, while anybody waits."""
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._look_now()
+            except Unavailable:
+                log.warning("revocation_feed_not_read")
+            except Exception:
+                log.exception("revocation_feed_not_read")
+            await asyncio.sleep(GATHER_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS - GATHER_SECONDS):
+                    await self._revoked.wait()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @property
+    def sequence(self) -> int:
+        """The feed's last sequence number as it was last read; 0 before that."""
+        return 0 if self._head is None else self._head.position.seq
+
+    async def release_waiting(self, _app: object) -> None:
+        """A shutdown signal of the app: requests that wait are answered, so that a stop need not wait for them."""
+        self.close()
+
+    def close(self) -> None:
+        """Let nobody wait any more: everybody who does is answered now."""
+        self._is_closed = True
+        self._moved.set()
+
+    async def _fresh_head(self) -> Head:
+        """The end as it was read at most POLL_SECONDS ago, or as long ago as can be vouched for."""
+        head = self._head
+        if head is None or self._revoked.is_set() or self._age(head) > POLL_SECONDS:
+            with contextlib.suppress(Unavailable):
+                await self._look_now()
+            head = self._head
+        if head is None or self._age(head) > VOUCH_SECONDS:
+            raise FeedUnavailable("The revocation feed cannot be read at present.")
+        return head
+
+    async def _await_move(self, head: Head, wait_seconds: float) -> Head:
+        if self.figures.waiting >= MAX_WAITING:
+            raise FeedUnavailable("Too many wait for the revocation feed.")
+        self.figures.waiting += 1
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(wait_seconds):
+                while not self._is_closed and self._head is not None and self._head.position == head.position:
+                    await self._moved.wait()
+        except TimeoutError:
+            pass  # nothing new: the answer says so, and how it stands now
+        finally:
+            self.figures.waiting -= 1
+            if not self.figures.waiting:
+                self._wanted.clear()
+        return await self._fresh_head()
+
+    def _age(self, head: Head) -> float:
+        return self._clock.monotonic() - head.read_monotonic
+
+    async def _look_now(self) -> None:
+        """Read the end; callers that come together share one reading."""
+        if self._look is None:
+            self._look = asyncio.create_task(self._read_head(), name="revocation feed look")
+            self._look.add_done_callback(self._end_look)
+        await asyncio.shield(self._look)
+
+    def _end_look(self, look: asyncio.Task[None]) -> None:
+        self._look = None
+        _look_at_failure(look)
+
+    async def _read_head(self) -> None:
+        self._revoked.clear()
+        read_at, read_monotonic = int(self._clock.now()), self._clock.monotonic()
+        position = await self._storage.read(lambda records: records.revocations.head())
+        former = self._head
+        self._head = Head(position, read_at, read_monotonic)
+        self.figures.looks += 1
+        if former is not None and former.position != position and not self._is_closed:
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+    async def _document(self, after: Position, head: Head) -> SignedDocument:
+        key = (after, head.position)
+        task = self._documents.get(key)
+        if task is None or _is_spent(task, self._clock.monotonic()):
+            task = asyncio.create_task(self._make(after, head), name="revocation document")
+            task.add_done_callback(_look_at_failure)
+            self._documents[key] = task
+            self._documents.move_to_end(key)
+            while len(self._documents) > KEPT_DOCUMENTS:
+                self._documents.popitem(last=False)
+        # Shielded: a reader that goes away does not take the document from the others.
+        return await asyncio.shield(task)
+
+    async def _make(self, after: Position, head: Head) -> SignedDocument:
+        rows: Sequence[tuple[Position, Revocation]]
+        if _is_at(after, head.position):
+            begun, rows = after.seq, ()
+        else:
+            begun, rows = await self._storage.read(lambda records: _read_rows(records, after, head.position))
+        reached = rows[-1][0] if len(rows) == MAX_ENTRIES else head.position
+        document = RevocationDocument(
+            issuer=self._issuer,
+            issued_at=head.read_at,
+            after=begun,
+            reached=reached,
+            head=head.position.seq,
+            entries=[entry for _, entry in rows],
+        )
+        body = encode_document(document, self._keys.signing_key())
+        self.figures.signatures += 1
+        return SignedDocument(body, begun, reached, self._clock.monotonic())
+
+
+def _read_rows(records: Records, after: Position, head: Position) -> tuple[int, Sequence[tuple[Position, Revocation]]]:
+    feed = records.revocations
+    is_known = after.seq <= head.seq and (not after.mark or feed.contains(after))
+    begun = after.seq if is_known else START.seq
+    return begun, feed.between(begun, head.seq, limit=MAX_ENTRIES)
+
+
+def _is_at(after: Position, head: Position) -> bool:
+    """Whether there is nothing behind `after`; a position without a mark is taken at its number."""
+    return after.seq == head.seq and after.mark in ("", head.mark)
+
+
+def _look_at_failure(task: asyncio.Task[Any]) -> None:
+    """Those who waited have it; when all of them left, nobody needs to hear of it."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _is_spent(task: asyncio.Task[SignedDocument], monotonic: float) -> bool:
+    """Whether a kept document must be made anew: it failed, or its signature has served its time."""
+    if not task.done():
+        return False
+    if task.cancelled() or task.exception() is not None:
+        return True
+    return monotonic - task.result().signed_monotonic > REUSE_SECONDS
+
+
+@contextlib.asynccontextmanager
+async def following(feed: RevocationFeed) -> AsyncIterator[None]:
+    """Follow the database in the background until the block ends."""
+    task = asyncio.create_task(feed.follow(), name="revocation feed")
+    try:
+        yield
+    finally:
+        feed.close()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

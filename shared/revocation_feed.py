@@ -1,0 +1,242 @@
+"""The revocation feed's document, both ends in one file: the value, its encoding, its strict decoding.
+
+A document is a JWS in compact form (RFC 7515) with a `typ` of its own, so it is never taken for a token nor a token
+for it. It carries a piece of the feed: what was revoked after one position and up to another. `docs/revocation.md`
+is the protocol for those who implement it elsewhere. Decoding is done in two steps around the key lookup:
+
+    unverified = read_document(text)                      # form and header; knows no key
+    document = unverified.verify(key, issuer)             # signature, then members
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
+
+from shared import base64url
+from shared.jwk import PublicJwk, valid_key_id
+from shared.strict_json import strict_json_loads
+
+DOCUMENT_TYPE: Final = "revocations+jwt"
+MEDIA_TYPE: Final = "application/revocations+jwt"
+MAX_ENTRIES: Final = 4_096
+"""In one document; who is further behind asks again. Ours: so many are read in some 10 ms."""
+MAX_DOCUMENT_BYTES: Final = 1_048_576
+"""Twice what MAX_ENTRIES take."""
+MAX_SEQUENCE: Final = 2**53 - 1
+"""Beyond it a JSON number is no exact integer any more (RFC 7493 section 2.2)."""
+HASH_BYTES: Final = hashlib.sha256().digest_size
+
+valid_mark = re.compile(r"[A-Za-z0-9_-]{1,32}").fullmatch
+
+
+class RevokedKind(StrEnum):
+    """What is revoked, by the claim or header parameter of the tokens that it concerns."""
+
+    TOKEN = "jti"
+    SESSION = "sid"
+    ACCOUNT = "sub"
+    CLIENT = "client_id"
+    KEY = "kid"
+
+
+def identifier_hash(identifier: str) -> bytes:
+    """What stands in the feed for an identifier: who does not know it learns nothing."""
+    return hashlib.sha256(identifier.encode()).digest()
+
+
+@lru_cache(maxsize=1_024)
+def common_identifier_hash(identifier: str) -> bytes:
+    """The same for what many tokens share: the client, the key."""
+    return identifier_hash(identifier)
+
+
+class Revocation(NamedTuple):
+    """One entry: every token of that identifier issued at or before `before`, or all of them for None, is void.
+
+    `expires_at` is when the last token that it could concern has expired everywhere; both ends drop it then. Both
+    instants are whole seconds since the epoch by the issuer's clock.
+    """
+
+    kind: RevokedKind
+    identifier_hash: bytes
+    before: int | None
+    expires_at: int
+
+
+class Position(NamedTuple):
+    """A place in the feed: a sequence number, and the mark that the feed gave it.
+
+    Marks are random. A feed that was set back (a restored backup) gives other marks to the same numbers, and so
+    recognises positions that are not its own.
+    """
+
+    seq: int
+    mark: str
+
+
+START: Final = Position(0, "")
+
+
+class SigningKey(Protocol):
+    """A private key as the encoder sees it."""
+
+    @property
+    def kid(self) -> str: ...
+
+    @property
+    def algorithm(self) -> str: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationDocument:
+    """What was revoked after the sequence number `after` and up to the position `reached`, oldest first.
+
+    `after` is 0 where the whole feed is begun. `head` is the feed's last sequence number, so there is more to ask
+    for until `reached` is there. `issued_at` is when the head was read, by the issuer's clock.
+    """
+
+    issuer: str
+    issued_at: int
+    after: int
+    reached: Position
+    head: int
+    entries: Sequence[Revocation]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the reader now knows all that the feed knew at `issued_at`."""
+        return self.reached.seq == self.head
+
+
+class InvalidDocument(ValueError):
+    """A text that is no document of this issuer's feed; the text of the error is a fixed word."""
+
+
+def encode_document(document: RevocationDocument, signing_key: SigningKey) -> bytes:
+    """`document` signed by `signing_key`, in compact form."""
+    members = {
+        "iss": document.issuer,
+        "iat": document.issued_at,
+        "after": document.after,
+        "seq": document.reached.seq,
+        "mark": document.reached.mark,
+        "head": document.head,
+        "entries": [
+            (entry.kind.value, base64url.encode(entry.identifier_hash), entry.before, entry.expires_at)
+            for entry in document.entries
+        ],
+    }
+    header = {"alg": signing_key.algorithm, "typ": DOCUMENT_TYPE, "kid": signing_key.kid}
+    signing_input = f"{base64url.encode(_to_json(header))}.{base64url.encode(_to_json(members))}".encode("ascii")
+    return signing_input + b"." + base64url.encode(signing_key.sign(signing_input)).encode("ascii")
+
+
+class UnverifiedDocument(NamedTuple):
+    """A document of the right form; its signature and its members are yet unknown."""
+
+    signing_input: bytes
+    unverified_payload: bytes
+    signature: bytes
+    kid: str
+    algorithm: str
+
+    def verify(self, key: PublicJwk, issuer: str) -> RevocationDocument:
+        """The document, once signature and every member were found good; InvalidDocument otherwise."""
+        if key.kid != self.kid or key.algorithm != self.algorithm:
+            raise InvalidDocument("algorithm")
+        if not key.verify(self.signature, self.signing_input):
+            raise InvalidDocument("signature")
+        members = _read_object(self.unverified_payload)
+        if members.get("iss") != issuer:
+            raise InvalidDocument("issuer")
+        mark = members.get("mark")
+        if not isinstance(mark, str) or not valid_mark(mark):
+            raise InvalidDocument("mark")
+        document = RevocationDocument(
+            issuer=issuer,
+            issued_at=_read_integer(members.get("iat")),
+            after=_read_integer(members.get("after")),
+            reached=Position(_read_integer(members.get("seq")), mark),
+            head=_read_integer(members.get("head")),
+            entries=_read_entries(members.get("entries")),
+        )
+        if not document.after <= document.reached.seq <= document.head:
+            raise InvalidDocument("sequence")
+        return document
+
+
+def read_document(unverified_document: bytes) -> UnverifiedDocument:
+    """Check form and header (RFC 7515, RFC 8725 section 3.11); InvalidDocument when anything is wrong."""
+    if len(unverified_document) > MAX_DOCUMENT_BYTES:
+        raise InvalidDocument("length")
+    segments = unverified_document.split(b".")
+    if unverified_document.translate(None, base64url.ALPHABET) != b".." or b"" in segments:
+        raise InvalidDocument("format")
+    try:
+        header_bytes, payload, signature = (base64url.decode_alphabetic(segment) for segment in segments)
+    except ValueError:
+        raise InvalidDocument("encoding") from None
+    header = _read_object(header_bytes)
+    if header.get("typ") != DOCUMENT_TYPE:
+        raise InvalidDocument("type")
+    kid, algorithm = header.get("kid"), header.get("alg")
+    # Nothing else may stand there: every other parameter asks for something that is not done here.
+    if len(header) != 3 or not isinstance(kid, str) or not valid_key_id(kid) or not isinstance(algorithm, str):
+        raise InvalidDocument("header")
+    return UnverifiedDocument(unverified_document.rpartition(b".")[0], payload, signature, kid, algorithm)
+
+
+def _read_entries(value: object) -> Sequence[Revocation]:
+    if not isinstance(value, list) or len(value) > MAX_ENTRIES:
+        raise InvalidDocument("entries")
+    entries: list[Revocation] = []
+    for item in value:
+        if not isinstance(item, list) or len(item) != 4 or not isinstance(item[1], str):
+            raise InvalidDocument("entry")
+        name, text, before, expires_at = item
+        try:
+            hashed = base64url.decode(text)
+        except ValueError:
+            raise InvalidDocument("entry") from None
+        if len(hashed) != HASH_BYTES:
+            raise InvalidDocument("entry")
+        kind = _KINDS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            # A later kind: those who know it will heed it, and we must not lose the rest.
+            continue
+        before = None if before is None else _read_integer(before)
+        entries.append(Revocation(kind, hashed, before, _read_integer(expires_at)))
+    return entries
+
+
+_KINDS: Final = {kind.value: kind for kind in RevokedKind}
+
+
+def _read_integer(value: object) -> int:
+    # A bool is an int to isinstance, and none to JSON.
+    if type(value) is not int or not 0 <= value <= MAX_SEQUENCE:
+        raise InvalidDocument("number")
+    return value
+
+
+def _read_object(data: bytes) -> dict[str, Any]:
+    try:
+        members = strict_json_loads(data)
+    except ValueError:
+        raise InvalidDocument("json") from None
+    if not isinstance(members, dict):
+        raise InvalidDocument("json")
+    return members
+
+
+def _to_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
