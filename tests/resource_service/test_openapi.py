@@ -56,6 +56,7 @@ async def test_the_document_names_every_operation_with_its_scopes(service: Runni
         ("get", "/userData/{name}"): read,
         ("put", "/userData/{name}"): write,
         ("delete", "/userData/{name}"): write,
+        ("get", "/verify"): [{"bearer": []}],
         ("get", "/.well-known/oauth-protected-resource"): None,
         ("get", "/openapi.json"): None,
         ("get", "/livez"): None,
