@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import Connection, TextClause, bindparam, delete, select, text, update
+from sqlalchemy import Connection, TextClause, bindparam, delete, or_, select, text, update
 
 from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge
 from auth_service.storage.tables import throttle_budgets
@@ -33,20 +33,17 @@ class SqlBudgets:
             return []
         # Looked at first, so that a flood of attempts that are refused writes nothing and waits for no lock.
         keys = [charge.key for charge in charges]
-        before = {row.budget_key: row.full_at for row in self._connection.execute(_read, {"keys": keys})}
-        for charge in charges:
-            full_at = before.get(charge.key, at)
-            if at < full_at < _horizon(at):
-                _require(charge, full_at + charge.cost, at)
+        stored = {bytes(row.budget_key): row.full_at for row in self._connection.execute(_read, {"keys": keys})}
+        counted = {key: full_at for key, full_at in stored.items() if at < full_at < _horizon(at)}
+        _require(charges, {charge.key: counted.get(charge.key, at) + charge.cost for charge in charges}, at)
         # What counts is what stands in the rows once they are ours: another transaction may have been faster.
         values: dict[str, object] = {"at": at, "horizon": _horizon(at)}
         for number, charge in enumerate(charges):
             values |= {f"key{number}": charge.key, f"full_at{number}": at + charge.cost}
         rows = self._connection.execute(_charge(len(charges)), values)
-        after = {bytes(row.budget_key): row.full_at for row in rows}
-        for charge in charges:
-            _require(charge, after[charge.key], at)
-        return [charge.kind for charge in charges if _missing(after[charge.key] + charge.cost, at) > 0]
+        full_at = {bytes(row.budget_key): row.full_at for row in rows}
+        _require(charges, full_at, at)
+        return [charge.kind for charge in charges if _missing(full_at[charge.key] + charge.cost, at)]
 
     def refund(self, charges: Sequence[Charge]) -> None:
         if charges:
@@ -54,11 +51,9 @@ class SqlBudgets:
             self._connection.execute(_refund, [{"wanted": charge.key, "cost": charge.cost} for charge in charges])
 
     def sweep(self, *, before: float, limit: int) -> int:
-        whole = select(_columns.budget_key).where(_columns.full_at < before).limit(limit)
-        gone = whole.with_for_update(skip_locked=True)
-        return self._connection.execute(
-            delete(throttle_budgets).where(_columns.budget_key.in_(gone), _columns.full_at < before)
-        ).rowcount
+        useless = or_(_columns.full_at < before, _columns.full_at > _horizon(before))
+        gone = select(_columns.budget_key).where(useless).limit(limit).with_for_update(skip_locked=True)
+        return self._connection.execute(delete(throttle_budgets).where(_columns.budget_key.in_(gone))).rowcount
 
 
 def _horizon(at: float) -> float:
@@ -72,10 +67,11 @@ def _missing(full_at: float, at: float) -> float:
     return seconds if seconds > ROUNDING_SECONDS else 0.0
 
 
-def _require(charge: Charge, full_at: float, at: float) -> None:
-    missing = _missing(full_at, at)
+def _require(charges: Sequence[Charge], full_at: Mapping[bytes, float], at: float) -> None:
+    # The longest wait of all: a shorter one would only lead to the next refusal.
+    missing, kind = max((_missing(full_at[charge.key], at), charge.kind) for charge in charges)
     if missing:
-        raise BudgetSpent(charge.kind, missing)
+        raise BudgetSpent(kind, missing)
 
 
 @lru_cache(maxsize=8)
