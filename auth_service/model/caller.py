@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.logging import redact_text
+
 MAX_ADDRESS_CHARACTERS = 64
 MAX_USER_AGENT_CHARACTERS = 200
 
@@ -12,7 +14,8 @@ MAX_USER_AGENT_CHARACTERS = 200
 class Caller:
     """An IP address and what the program called itself, as far as they are known; empty when not.
 
-    Both are cut to a length and cleaned of what cannot be printed or stored: a header is the sender's to choose.
+    Both are cut to a length and cleaned of what cannot be printed or stored, and of what looks like a credential: a
+    header is the sender's to choose, and the audit trail keeps it.
     """
 
     address: str
@@ -20,7 +23,8 @@ class Caller:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", _printable(self.address, MAX_ADDRESS_CHARACTERS))
-        object.__setattr__(self, "user_agent", _printable(self.user_agent, MAX_USER_AGENT_CHARACTERS))
+        user_agent = redact_text(_printable(self.user_agent, MAX_USER_AGENT_CHARACTERS))
+        object.__setattr__(self, "user_agent", user_agent[:MAX_USER_AGENT_CHARACTERS])
 
 
 def _printable(text: str, length: int) -> str:

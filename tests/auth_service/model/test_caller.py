@@ -22,3 +22,10 @@ def test_whatever_is_sent_can_be_stored(address: str, user_agent: str) -> None:
         assert len(text) <= length
         assert text.isprintable()
         text.encode()
+
+
+def test_a_credential_in_the_wrong_field_is_not_kept() -> None:
+    """A token that a mistaken client sends as its name reaches neither audit trail nor list of sessions."""
+    for secret in ("signet_refresh_" + "A" * 64, "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "Bearer abcdefghijkl"):
+        assert secret.split()[-1] not in Caller("", f"curl/8.0 {secret}").user_agent
+        assert secret.split()[-1][:60] not in Caller("", "x" * 130 + f" {secret}").user_agent
