@@ -76,8 +76,8 @@ class Sweeper:
         """Sweep for ever. What fails is logged and left for the next round."""
         while True:
             try:
-                swept = await self.sweep()
-                if any(swept.values()):
+                swept = {kind: gone for kind, gone in (await self.sweep()).items() if gone}
+                if swept:
                     log.info("rows_swept", **swept)
             except Unavailable:
                 log.warning("sweeping_postponed")
