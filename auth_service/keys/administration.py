@@ -112,9 +112,9 @@ class KeyAdministration:
     async def revoke(self, kid: str) -> Revocation:
         """Take a published key out at once; when it was the one that signs, another signs at once.
 
-        Tokens that it signed are refused at once by who follows the revocation feed, and by others as soon as they read
-        the key set again. It needs no master key
-        that opens the revoked key. Raises UnknownKey, and IllegalKeyMove when the key is retired or revoked already.
+        Tokens that it signed are refused at once by whoever follows the revocation feed, and by others as soon as they
+        read the key set again. It needs no master key that opens the revoked key. Raises UnknownKey, and IllegalKeyMove
+        when the key is retired or revoked already.
         """
         replacement = await self._rotation.make()
         revoked = await self._storage.write(lambda records: self._revoke(records, kid, replacement))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -51,22 +52,24 @@ def master_keys() -> MasterKeys:
     return MasterKeys(MasterKey.parse(new_master_key()))
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite database with the newest schema, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "auth.sqlite3"
-    database = Database.open(f"sqlite:///{path}")
-    migrate(database.engine, MIGRATIONS)
-    database.engine.dispose()
-    return path
+@functools.cache
+def migrated_database() -> bytes:
+    """An SQLite database file with the newest schema, to be written wherever one is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "auth.sqlite3"
+        database = Database.open(f"sqlite:///{path}")
+        migrate(database.engine, MIGRATIONS)
+        # Closing the last connection writes the log into the file.
+        asyncio.run(database.close())
+        return path.read_bytes()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> AsyncIterator[Database]:
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """An empty database of each kind, with the newest schema."""
     if request.param == "sqlite":
         path = tmp_path / "auth.sqlite3"
-        shutil.copy(migrated_file, path)
+        path.write_bytes(await asyncio.to_thread(migrated_database))
         opened = Database.open(f"sqlite:///{path}")
     else:
         opened = Database.open(request.getfixturevalue("postgresql_url"))

@@ -15,6 +15,7 @@ from auth_service.keys.sealing import MasterKey, MasterKeys, MasterKeyUnusable, 
 from auth_service.model.signing_key import IllegalKeyMove, KeyState
 from auth_service.storage.storage import SqlStorage
 from shared.database import DatabaseUnavailable
+from shared.revocation_feed import RevokedKind
 from tests.auth_service.keys.conftest import BreakableStorage
 from tests.clock import FrozenClock
 
@@ -103,12 +104,14 @@ async def test_rotate_before_the_first_start_makes_the_first_key(
 
 
 async def test_revoking_the_key_that_signs_replaces_it_at_once(installation: Installation) -> None:
-    """It leaves the key set with the next look of each process, and a new key signs; its private part is gone."""
+    """It leaves the key set with the next look of each process, the feed names it, and a new key signs; its private
+    part is gone."""
     first = installation.ring.signing_key().kid
     revocation = await installation.administration.revoke(first)
     await installation.ring.refresh()
     assert installation.ring.signing_key().kid == revocation.signing_kid != first
     assert set(installation.ring.key_set().by_kid) == {revocation.signing_kid}
+    assert await installation.storage.read(lambda records: records.revocations.covers(RevokedKind.KEY, first))
     listing = await installation.administration.listing()
     assert [(key.record.state, key.record.sealed is None) for key in listing] == [
         (KeyState.REVOKED, True),

@@ -25,7 +25,7 @@ from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import signing_keys
 from shared.clock import SystemClock
 from shared.database import Database, DatabaseUnavailable
-from tests.auth_service.keys.conftest import BreakableStorage
+from tests.auth_service.keys.conftest import BreakableStorage, migrated_database
 from tests.clock import FrozenClock
 
 SETTINGS = KeySettings()
@@ -279,13 +279,13 @@ async def test_the_key_set_holds_public_members_only(ring: KeyRing) -> None:
     assert document.etag.endswith('"')
 
 
-async def test_two_fresh_installs_have_different_keys(tmp_path: Path, clock: FrozenClock, migrated_file: Path) -> None:
+async def test_two_fresh_installs_have_different_keys(tmp_path: Path, clock: FrozenClock) -> None:
     """No key ships with the project (CVE-2026-44523)."""
     kids: set[str] = set()
     for install in ("one", "two"):
         folder = tmp_path / install
         folder.mkdir(0o700)
-        (folder / "auth.sqlite3").write_bytes(migrated_file.read_bytes())
+        (folder / "auth.sqlite3").write_bytes(await asyncio.to_thread(migrated_database))
         database = Database.open(f"sqlite:///{folder}/auth.sqlite3")
         master_keys = MasterKeys(MasterKey.load_or_create(folder / "master.key"))
         async with open_key_ring(SqlStorage(database), master_keys, SETTINGS, clock) as ring:
@@ -295,10 +295,10 @@ async def test_two_fresh_installs_have_different_keys(tmp_path: Path, clock: Fro
 
 
 async def test_a_dump_holds_no_private_key(
-    tmp_path: Path, migrated_file: Path, master_keys: MasterKeys, clock: FrozenClock, supply: list[PrivateKey]
+    tmp_path: Path, master_keys: MasterKeys, clock: FrozenClock, supply: list[PrivateKey]
 ) -> None:
     """Neither the DER of a key nor one of its primes stands in the database's files (CVE-2024-56362)."""
-    (tmp_path / "auth.sqlite3").write_bytes(migrated_file.read_bytes())
+    (tmp_path / "auth.sqlite3").write_bytes(await asyncio.to_thread(migrated_database))
     database = Database.open(f"sqlite:///{tmp_path}/auth.sqlite3")
     async with open_key_ring(SqlStorage(database), master_keys, SETTINGS, clock, lambda _bits: supply[0]):
         dump = b"".join(path.read_bytes() for path in tmp_path.iterdir())

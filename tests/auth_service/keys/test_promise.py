@@ -36,11 +36,9 @@ from auth_service.keys.schedule import KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.signing_key import PUBLISHED_STATES, KeyState
 from auth_service.model.storage import Records
-from auth_service.storage import partial_indexes  # noqa: F401 - adds its indexes to the metadata
 from auth_service.storage.storage import SqlStorage
-from auth_service.storage.tables import signing_keys
 from shared.database import Database, DatabaseUnavailable
-from tests.auth_service.keys.conftest import made_keys
+from tests.auth_service.keys.conftest import made_keys, migrated_database
 
 T = TypeVar("T")
 
@@ -138,10 +136,10 @@ class World(RuleBasedStateMachine):
         self._loop = asyncio.new_event_loop()
         self._stack.callback(self._loop.close)
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
-        self._database = Database.open(f"sqlite:///{Path(folder) / 'auth.sqlite3'}")
+        path = Path(folder) / "auth.sqlite3"
+        path.write_bytes(migrated_database())
+        self._database = Database.open(f"sqlite:///{path}")
         self._stack.callback(lambda: self._run(self._database.close()))
-        with self._database.engine.begin() as connection:
-            signing_keys.create(connection, checkfirst=False)
         self._storage = SqlStorage(self._database)
         self._master_keys = MasterKeys(MasterKey.parse(new_master_key()))
         self._time = TrueTime()
