@@ -61,6 +61,9 @@ class Containers(Deployment):
         self.docker("kill", "--signal", "KILL", self.container(service))
         self.docker("wait", self.container(service))
 
+    def is_running(self, service: Service) -> bool:
+        return self.inspect(service)["State"]["Running"] is True
+
     def logs(self, service: Service) -> str:
         return self.docker("logs", self.container(service))
 

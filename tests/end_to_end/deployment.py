@@ -46,6 +46,10 @@ class Deployment(abc.ABC):
         """End a service with SIGKILL and wait until it is gone."""
 
     @abc.abstractmethod
+    def is_running(self, service: Service) -> bool:
+        """Whether the service has been started and has not ended."""
+
+    @abc.abstractmethod
     def logs(self, service: Service) -> str:
         """Everything that the service printed so far."""
 
@@ -54,7 +58,8 @@ class Deployment(abc.ABC):
         deadline = time.monotonic() + READY_SECONDS
         for service in services or tuple(Service):
             while not self._is_ready(service):
-                assert time.monotonic() < deadline, f"{service} is not ready:\n{self.logs(service)}"
+                hopeful = time.monotonic() < deadline and self.is_running(service)
+                assert hopeful, f"{service} is not ready:\n{self.logs(service)}"
                 time.sleep(POLL_SECONDS)
 
     def restart(self, *services: Service) -> None:

@@ -65,6 +65,9 @@ class Processes(Deployment):
         process.kill()
         process.wait(END_SECONDS)
 
+    def is_running(self, service: Service) -> bool:
+        return service in self._running and self._running[service].poll() is None
+
     def logs(self, service: Service) -> str:
         return self._log_file(service).read_text()
 
