@@ -28,12 +28,15 @@ async def test_the_document_says_what_is_there(auth: AuthClient, path: str) -> N
         "issuer": ISSUER,
         "jwks_uri": f"{ISSUER}/.well-known/jwks.json",
         "token_endpoint": f"{ISSUER}/token",
+        "revocation_endpoint": f"{ISSUER}/revoke",
+        "revocations_uri": f"{ISSUER}/revocations",
         "scopes_supported": ["data:read", "data:write", "email", "profile"],
         "response_types_supported": [],
         "grant_types_supported": ["refresh_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
         "protected_resources": [RESOURCE],
     }
 
