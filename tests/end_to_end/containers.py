@@ -94,6 +94,7 @@ class Containers(Deployment):
     def _compose(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
         environment = {
             **os.environ,
+            "COMPOSE_FILE": os.pathsep.join(("docker-compose.yml", "tests/end_to_end/compose.yml")),
             "COMPOSE_PROJECT_NAME": self.project,
             "SIGNET_AUTH_PORT": str(self.ports[Service.AUTH]),
             "SIGNET_RESOURCE_PORT": str(self.ports[Service.RESOURCE]),

@@ -28,6 +28,9 @@ class Processes(Deployment):
             "AUTH_METRICS_PORT": str(auth_metrics),
             "AUTH_RESOURCES": f'{{"http://localhost:{resource}": ["data:read", "data:write"]}}',
             "AUTH_DATABASE_URL": f"sqlite:///{self.data_folder(Service.AUTH)}/auth.sqlite3",
+            # The tests all come from one address and make accounts by the hundred.
+            "AUTH_REGISTRATIONS_PER_ADDRESS": "100000",
+            "AUTH_REGISTRATIONS_PER_SERVICE": "100000",
             "RESOURCE_PORT": str(resource),
             "RESOURCE_METRICS_PORT": str(resource_metrics),
             "RESOURCE_ISSUER": f"http://localhost:{auth}",
