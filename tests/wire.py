@@ -31,13 +31,13 @@ class Reply:
 
 
 @asynccontextmanager
-async def serve(app: web.Application) -> AsyncIterator[int]:
-    """`app` behind the server the services run on; the port it listens on."""
+async def serve(app: web.Application, port: int = 0) -> AsyncIterator[int]:
+    """`app` behind the server the services run on; the port it listens on, any free one for 0."""
     runner = ServiceRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
-    port: int = runner.addresses[0][1]
+    port = runner.addresses[0][1]
     try:
         yield port
     finally:

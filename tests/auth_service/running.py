@@ -62,8 +62,8 @@ MAX_POLLS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class AuthClient:
-    """A client of one running auth service."""
+class ServiceClient:
+    """A client of one running service, of either kind."""
 
     http: aiohttp.ClientSession
     port: int
@@ -100,6 +100,29 @@ class AuthClient:
     async def post(self, path: str, body: object = None, *, token: str | None = None, **headers: str) -> Reply:
         return await self.call("POST", path, body=body, token=token, headers=headers)
 
+    async def metrics(self) -> str:
+        async with self.http.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the clock on, and wait until the service has followed."""
+        self.clock.advance(seconds)
+        await self.wait_until_ready()
+
+    async def wait_until_ready(self) -> None:
+        """Return once `/readyz` says so."""
+        for _ in range(MAX_POLLS):
+            if (await self.get("/readyz")).status == 200:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise AssertionError("the service did not get ready")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthClient(ServiceClient):
+    """A client of one running auth service."""
+
     async def post_form(self, path: str, form: Mapping[str, str] | str) -> Reply:
         """A form: as it stands, or to be encoded."""
         encoded = form if isinstance(form, str) else aiohttp.FormData(form)().decode()
@@ -135,20 +158,6 @@ class AuthClient:
         reply = await self.refresh(refresh_token, **form)
         assert reply.status == 200, reply.body
         return Tokens.of(reply)
-
-    async def metrics(self) -> str:
-        async with self.http.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
-            assert answer.status == 200
-            return await answer.text()
-
-    async def pass_time(self, seconds: float) -> None:
-        """Move the clock on, and wait until the service has followed."""
-        self.clock.advance(seconds)
-        for _ in range(MAX_POLLS):
-            if (await self.get("/readyz")).status == 200:
-                return
-            await asyncio.sleep(POLL_SECONDS)
-        raise AssertionError("the service did not get ready again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +203,12 @@ def _segment(token: str, number: int) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def running_auth(
-    settings: AuthSettings, clock: FrozenClock, *, password_profile: argon2.Parameters = CHEAP
+    settings: AuthSettings, clock: FrozenClock, *, port: int = 0, password_profile: argon2.Parameters = CHEAP
 ) -> AsyncIterator[AuthClient]:
     """The auth service with these settings, listening, until the block ends. Nothing of it may block the loop."""
     async with (
         open_auth_service(settings, clock, password_profile=password_profile) as service,
-        serve(service.app) as port,
+        serve(service.app, port) as port,
         serve(service.metrics_app) as metrics_port,
         client_session() as http,
     ):
@@ -209,6 +218,7 @@ async def running_auth(
                 function.can_block_in("prometheus_client/process_collector.py", "collect")
                 # The start of another service beside this one: it serves nobody yet.
                 function.can_block_in("auth_service/app.py", "open_auth_service")
+                function.can_block_in("resource_service/app.py", "open_resource_service")
             yield AuthClient(http, port, metrics_port, clock)
 
 
