@@ -37,7 +37,7 @@ def made_keys() -> list[PrivateKey]:
 
 @pytest.fixture
 def supply() -> list[PrivateKey]:
-    return made_keys()
+    return made_keys()[:SUPPLY]
 
 
 @pytest.fixture
