@@ -100,6 +100,8 @@ def protected_resource(settings: ResourceSettings) -> ProtectedResource:
         public_paths=PUBLIC_PATHS,
         allow_origins=frozenset(settings.cors_origins),
         plain_http_hosts=settings.plain_http_hosts,
+        revocation_stale_seconds=settings.revocation_stale_seconds,
+        revocation_fail_closed=settings.revocation_mode == "closed",
     )
 
 
@@ -107,6 +109,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
     first = IssuerSettings(
         issuer=settings.issuer,
         jwks_uri=settings.jwks_uri,
+        revocations_uri=settings.revocations_uri,
         token_profile=settings.token_profile,
         algorithms=settings.algorithms,
     )
@@ -114,6 +117,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
         yield TrustedIssuer(
             issuer=trusted.issuer,
             jwks_uri=trusted.jwks_uri,
+            revocations_uri=trusted.revocations_uri,
             algorithms=frozenset(trusted.algorithms),
             profile=PROFILES[trusted.token_profile],
             leeway=settings.leeway_seconds,

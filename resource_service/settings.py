@@ -32,6 +32,7 @@ class IssuerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     issuer: str
     jwks_uri: str | None = None
+    revocations_uri: str | None = None
     token_profile: TokenProfile = "rfc9068"
     algorithms: Algorithms = ("RS256",)
 
@@ -41,7 +42,7 @@ def _check_identifier(url: str, settings: Mapping[str, Any]) -> str:
 
 
 def _check_jwks_uri(url: str | None, settings: Mapping[str, Any]) -> str | None:
-    """A key set's address may have a query, an identifier may not."""
+    """The address of a key set or a revocation feed may have a query, an identifier may not."""
     if url is None:
         return None
     check_url(url.partition("?")[0], plain_http_hosts=settings["plain_http_hosts"])
@@ -68,6 +69,7 @@ def _check_trusted_issuers(
     for trusted in issuers:
         _check_identifier(trusted.issuer, settings)
         _check_jwks_uri(trusted.jwks_uri, settings)
+        _check_jwks_uri(trusted.revocations_uri, settings)
         if trusted.issuer in known:
             raise ValueError("must not name an issuer twice, nor RESOURCE_ISSUER again")
         known.add(trusted.issuer)
@@ -100,6 +102,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         "identifier": _check_identifier,
         "issuer": _check_identifier,
         "jwks_uri": _check_jwks_uri,
+        "revocations_uri": _check_jwks_uri,
         "database_url": _check_database_url,
         "metrics_port": _check_metrics_port,
         "trusted_issuers": _check_trusted_issuers,
@@ -113,6 +116,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     identifier: str
     issuer: str = "http://localhost:8001"
     jwks_uri: str | None = None
+    revocations_uri: str | None = None
     database_url: Secret = Secret(DEFAULT_DATABASE_URL)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9002
@@ -123,6 +127,8 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     leeway_seconds: Annotated[int, Meta(ge=0, le=MAX_LEEWAY_SECONDS)] = LEEWAY_SECONDS
     max_token_seconds: Annotated[int, Meta(ge=1, le=86_400)] = MAX_LIFETIME_SECONDS
     stale_seconds: Annotated[int, Meta(ge=0, le=MAX_STALE_SECONDS)] = 3_600
+    revocation_mode: Literal["open", "closed"] = "open"
+    revocation_stale_seconds: Annotated[int, Meta(ge=15, le=900)] = 60
     key_set_folder: Path | None = None
     accept_jwt_scheme: bool = True
     cors_origins: tuple[str, ...] = ()
@@ -153,9 +159,9 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         return found
 
     def _plain_hosts(self) -> Iterator[str]:
-        urls = [self.identifier, self.issuer, self.jwks_uri]
+        urls = [self.identifier, self.issuer, self.jwks_uri, self.revocations_uri]
         for trusted in self.trusted_issuers:
-            urls += [trusted.issuer, trusted.jwks_uri]
+            urls += [trusted.issuer, trusted.jwks_uri, trusted.revocations_uri]
         for url in filter(None, urls):
             parts = urlsplit(url)
             if parts.scheme == "http" and parts.hostname:

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeGuard
 from shared import base64url
 from shared.bearer import InvalidToken, TokenFault
 from shared.jwk import PublicJwk, valid_key_id
+from shared.revocation_feed import common_identifier_hash, identifier_hash
 from shared.scope import Scope
 from shared.strict_json import strict_json_loads
 from shared.token_rules import TOKEN_TYPE, Profile, TokenRules
@@ -110,6 +111,16 @@ def _to_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
+class IdentifierHashes(NamedTuple):
+    """What a token is called by in a revocation feed; empty where it says nothing."""
+
+    token: bytes
+    session: bytes
+    account: bytes
+    client: bytes
+    key: bytes
+
+
 class VerifiedAccessToken:
     """An access token that `AccessTokenDecoder.verify` found good; nothing else can make one.
 
@@ -119,6 +130,7 @@ class VerifiedAccessToken:
     """
 
     __slots__ = (
+        "_identifier_hashes",
         "_payload",
         "acr",
         "auth_time",
@@ -146,6 +158,7 @@ class VerifiedAccessToken:
     acr: str | None
     kid: str
     _payload: bytes
+    _identifier_hashes: IdentifierHashes | None
 
     def __init__(self) -> None:
         raise TypeError("only the decoder makes a verified token")
@@ -181,6 +194,21 @@ class VerifiedAccessToken:
     def is_of_client(self) -> bool:
         """Whether a client acts for itself and no user is there (RFC 9068 section 5)."""
         return self.subject == self.client_id
+
+    @property
+    def identifier_hashes(self) -> IdentifierHashes:
+        """What the token is looked up by among what was revoked; made when it is first asked for, then kept."""
+        hashes = self._identifier_hashes
+        if hashes is None:
+            hashes = IdentifierHashes(
+                token=identifier_hash(self.token_id),
+                session=b"" if self.session_id is None else identifier_hash(self.session_id),
+                account=identifier_hash(self.subject),
+                client=common_identifier_hash(self.client_id),
+                key=common_identifier_hash(self.kid),
+            )
+            _set(self, "_identifier_hashes", hashes)
+        return hashes
 
     def identity(self) -> dict[str, str]:
         """What a log line may say of it: whose it is and which, nothing that opens a door."""
@@ -274,6 +302,7 @@ class AccessTokenDecoder:
         _set(verified, "acr", get("acr"))
         _set(verified, "kid", key.kid)
         _set(verified, "_payload", unverified.unverified_payload)
+        _set(verified, "_identifier_hashes", None)
         return verified
 
     def decode(self, unverified_token: str, keys: Mapping[str, PublicJwk], now: float) -> VerifiedAccessToken:

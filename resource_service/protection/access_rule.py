@@ -16,12 +16,17 @@ log = structlog.get_logger(__name__)
 
 H = TypeVar("H", bound=Callable[..., Any])
 
+MIN_REVOCATION_AGE_SECONDS: Final = 15
+"""While nothing happens a feed is heard of every 10 s."""
 RULE_ATTRIBUTE: Final = "__access_rule__"
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
     """All of `scope`, one of `any_of`, one of `acr_values`, a sign-in at most `max_age` seconds ago.
+
+    With `max_revocation_age` a request is answered 503 when nothing was heard of its issuer's revocations for that many
+    seconds (at least 15), whatever the application does otherwise.
 
     What is empty or None asks nothing. A hierarchy of scopes is written with `any_of`, the one that a client
     should ask for first.
@@ -31,6 +36,11 @@ class AccessRule:
     any_of: Scope = field(default_factory=Scope)
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
+    max_revocation_age: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_revocation_age is not None and self.max_revocation_age < MIN_REVOCATION_AGE_SECONDS:
+            raise ValueError(f"max_revocation_age must be at least {MIN_REVOCATION_AGE_SECONDS}")
 
     def check(self, token: VerifiedAccessToken, now: float) -> None:
         """Raise InsufficientScope or InsufficientUserAuthentication unless `token` reaches this far at `now`."""
@@ -59,10 +69,14 @@ PUBLIC: Final = Public()
 
 
 def protect(
-    *scope: str, any_of: Iterable[str] = (), acr: Iterable[str] = (), max_age: int | None = None
+    *scope: str,
+    any_of: Iterable[str] = (),
+    acr: Iterable[str] = (),
+    max_age: int | None = None,
+    max_revocation_age: int | None = None,
 ) -> Callable[[H], H]:
     """Mark a handler with what it needs; `@protect("data:read")` is the usual form."""
-    rule = AccessRule(Scope(*scope), Scope(*any_of), tuple(acr), max_age)
+    rule = AccessRule(Scope(*scope), Scope(*any_of), tuple(acr), max_age, max_revocation_age)
 
     def mark(handler: H) -> H:
         setattr(handler, RULE_ATTRIBUTE, rule)

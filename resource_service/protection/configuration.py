@@ -16,6 +16,9 @@ from shared.token_rules import LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, RFC9068, Pr
 STALE_SECONDS: Final = 3_600
 """How long known keys are served after the last success; also the bound of an emergency removal in an outage."""
 MAX_STALE_SECONDS: Final = 86_400
+REVOCATION_STALE_SECONDS: Final = 60
+MIN_REVOCATION_STALE_SECONDS: Final = 15
+"""While nothing happens a feed is heard of every 10 s: less would be stale all the time."""
 CACHED_TOKENS: Final = 16_384
 CACHED_BYTES: Final = 32 * 1024 * 1024
 
@@ -24,12 +27,14 @@ CACHED_BYTES: Final = 32 * 1024 * 1024
 class TrustedIssuer:
     """One issuer whose tokens are accepted, and how they are to look.
 
-    `jwks_uri` None finds the key set through the issuer's metadata. Times are seconds. `last_good_file` keeps
-    the newest good key set for a start while the issuer is down.
+    `jwks_uri` None finds the key set through the issuer's metadata, and the revocation feed with it unless
+    `revocations_uri` says where that is; an issuer without one is served without it. Times are seconds.
+    `last_good_file` keeps the newest good key set for a start while the issuer is down.
     """
 
     issuer: str
     jwks_uri: str | None = None
+    revocations_uri: str | None = None
     algorithms: frozenset[str] = frozenset({"RS256"})
     profile: Profile = RFC9068
     min_rsa_bits: int = MIN_RSA_BITS
@@ -70,6 +75,9 @@ class ProtectedResource:
     `default_rule` holds for every route that says nothing of its own; `public_paths` are route patterns that are
     open though their handlers are not marked. `allow_origins` are the web origins that may call (`*` for any);
     `plain_http_hosts` the hosts, beside loopback, that may be reached without TLS.
+
+    A revocation feed of which nothing is heard for `revocation_stale_seconds` is stale: tokens go on until they
+    expire, or with `revocation_fail_closed` are answered 503 until it is heard again.
     """
 
     identifier: str
@@ -85,8 +93,12 @@ class ProtectedResource:
     plain_http_hosts: tuple[str, ...] = ()
     cached_tokens: int = CACHED_TOKENS
     cached_bytes: int = CACHED_BYTES
+    revocation_stale_seconds: int = REVOCATION_STALE_SECONDS
+    revocation_fail_closed: bool = False
 
     def __post_init__(self) -> None:
+        if self.revocation_stale_seconds < MIN_REVOCATION_STALE_SECONDS:
+            raise ValueError(f"revocation_stale_seconds must be at least {MIN_REVOCATION_STALE_SECONDS}")
         check_url(self.identifier, plain_http_hosts=self.plain_http_hosts)
         if not self.issuers:
             raise ValueError("at least one issuer must be trusted")
@@ -94,8 +106,8 @@ class ProtectedResource:
             raise ValueError("an issuer is named twice")
         for trusted in self.issuers:
             check_url(trusted.issuer, plain_http_hosts=self.plain_http_hosts)
-            if trusted.jwks_uri is not None:
-                check_key_url(trusted.jwks_uri, self.plain_http_hosts)
+            for url in filter(None, (trusted.jwks_uri, trusted.revocations_uri)):
+                check_key_url(url, self.plain_http_hosts)
         if "offline_access" in self.scopes:
             raise ValueError("offline_access is between client and issuer, not a scope of a resource")
         for origin in self.allow_origins:

@@ -1,12 +1,19 @@
-"""Finding an issuer's key set through its metadata (RFC 8414 section 3, OpenID Connect Discovery section 4)."""
+"""Finding an issuer's key set and revocation feed through its metadata.
+
+RFC 8414 section 3, OpenID Connect Discovery section 4; `revocations_uri` is ours (`docs/revocation.md`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from resource_service.protection.bounded_fetch import JSON_TYPE, BoundedFetch, FetchFailed, FetchFault
 from resource_service.protection.configuration import check_key_url
 from shared.strict_json import strict_json_loads
+
+T = TypeVar("T")
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -24,11 +31,21 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 
 async def discover_key_url(fetch: BoundedFetch, issuer: str, plain_http_hosts: tuple[str, ...]) -> str:
     """The `jwks_uri` of `issuer`; FetchFailed when no metadata names one, or it speaks for somebody else."""
+    return await _discover(fetch, issuer, lambda body: _read_key_url(body, issuer, plain_http_hosts))
+
+
+async def discover_feed_url(fetch: BoundedFetch, issuer: str, plain_http_hosts: tuple[str, ...]) -> str | None:
+    """The `revocations_uri` of `issuer`, None when its metadata names none; FetchFailed as above."""
+    return await _discover(fetch, issuer, lambda body: _read_feed_url(body, issuer, plain_http_hosts))
+
+
+async def _discover(fetch: BoundedFetch, issuer: str, read: Callable[[bytes], T]) -> T:
+    """What `read` finds in the first metadata document that is good."""
     failure: FetchFailed | None = None
     for url in metadata_urls(issuer):
         try:
             document = await fetch.get(url, accept=(JSON_TYPE,))
-            return _read_key_url(document.body or b"", issuer, plain_http_hosts)
+            return read(document.body or b"")
         except FetchFailed as error:
             # A document that is there and wrong says more than one that is not there.
             if failure is None or failure.fault is FetchFault.STATUS:
@@ -37,6 +54,15 @@ async def discover_key_url(fetch: BoundedFetch, issuer: str, plain_http_hosts: t
 
 
 def _read_key_url(body: bytes, issuer: str, plain_http_hosts: tuple[str, ...]) -> str:
+    return _read_url(_read_metadata(body, issuer).get("jwks_uri"), issuer, plain_http_hosts)
+
+
+def _read_feed_url(body: bytes, issuer: str, plain_http_hosts: tuple[str, ...]) -> str | None:
+    url = _read_metadata(body, issuer).get("revocations_uri")
+    return None if url is None else _read_url(url, issuer, plain_http_hosts)
+
+
+def _read_metadata(body: bytes, issuer: str) -> Mapping[str, object]:
     try:
         metadata = strict_json_loads(body)
     except ValueError:
@@ -45,7 +71,10 @@ def _read_key_url(body: bytes, issuer: str, plain_http_hosts: tuple[str, ...]) -
         raise FetchFailed(FetchFault.METADATA)
     if metadata.get("issuer") != issuer:
         raise FetchFailed(FetchFault.ISSUER_MISMATCH)
-    url = metadata.get("jwks_uri")
+    return metadata
+
+
+def _read_url(url: object, issuer: str, plain_http_hosts: tuple[str, ...]) -> str:
     if not isinstance(url, str):
         raise FetchFailed(FetchFault.METADATA)
     try:

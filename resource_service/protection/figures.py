@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from resource_service.protection.remote_key_set import KeySetHealth
+from resource_service.protection.revocation_feed import FeedHealth, FeedState
 from resource_service.protection.token_cache import CacheFigures
 from shared.bearer import TokenFault
 
@@ -17,10 +18,11 @@ PREFIX = "signet_protection"
 
 @dataclass(frozen=True, slots=True)
 class IssuerHealth:
-    """One trusted issuer's keys and the cache of its tokens."""
+    """One trusted issuer's keys, the cache of its tokens, and what it revoked."""
 
     keys: KeySetHealth
     cache: CacheFigures
+    revocations: FeedHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,11 @@ class ProtectionHealth:
     @property
     def usable(self) -> bool:
         """Whether every trusted issuer's tokens can be checked."""
-        return all(issuer.keys.usable for issuer in self.issuers)
+        return all(issuer.keys.usable and issuer.revocations.usable for issuer in self.issuers)
 
 
 class ProtectionReadiness:
-    """A condition of `GET /readyz`: there is a usable key set of every issuer."""
+    """A condition of `GET /readyz`: there is a usable key set of every issuer, and its revocations are known."""
 
     name = "keys"
 
@@ -52,7 +54,20 @@ class ProtectionReadiness:
             "age_seconds": round(max(ages)) if ages else None,
             "keys": sum(len(issuer.keys.kids) for issuer in health.issuers),
             "stale": any(issuer.keys.stale for issuer in health.issuers),
+            **_revocations(health),
         }
+
+
+def _revocations(health: ProtectionHealth) -> Mapping[str, object]:
+    """How old what is known of revocations is; nothing when no issuer has a feed."""
+    feeds = [issuer.revocations for issuer in health.issuers if issuer.revocations.state is not FeedState.NONE]
+    ages = [feed.age for feed in feeds if feed.age is not None]
+    if not feeds:
+        return {}
+    return {
+        "revocations_age_seconds": round(max(ages)) if ages else None,
+        "revocations_stale": any(feed.stale for feed in feeds),
+    }
 
 
 class ProtectionFigures(Collector):
@@ -84,7 +99,12 @@ def _by_reason(health: ProtectionHealth) -> Iterable[Metric]:
         f"{PREFIX}_keys_skipped", "Keys of the set in force that are not used.", labels=["issuer", "reason"]
     )
     keys = GaugeMetricFamily(f"{PREFIX}_key", "1 for each key in force.", labels=["issuer", "kid"])
+    feed_faults = CounterMetricFamily(
+        f"{PREFIX}_revocation_failures", "Documents of the feed not had or not used.", labels=["issuer", "fault"]
+    )
     for issuer in health.issuers:
+        for name, count in issuer.revocations.faults.items():
+            feed_faults.add_metric([issuer.keys.issuer, name], count)
         for fault, count in issuer.keys.faults.items():
             faults.add_metric([issuer.keys.issuer, fault.value], count)
         for reason, count in issuer.keys.skipped.items():
@@ -94,7 +114,7 @@ def _by_reason(health: ProtectionHealth) -> Iterable[Metric]:
     refusals = CounterMetricFamily(f"{PREFIX}_tokens_refused", "Tokens refused, by the rule broken.", labels=["fault"])
     for token_fault, count in health.refusals.items():
         refusals.add_metric([token_fault.value], count)
-    return faults, skipped, keys, refusals
+    return faults, skipped, keys, feed_faults, refusals
 
 
 _Read = Callable[[IssuerHealth], float]
@@ -111,9 +131,22 @@ _GAUGES: Mapping[str, tuple[str, _Read]] = {
     "unknown_key_waiting": ("Requests waiting for a fetch.", lambda issuer: issuer.keys.waiting),
     "cached_tokens": ("Verified tokens kept.", lambda issuer: issuer.cache.entries),
     "cached_bytes": ("What they take, estimated.", lambda issuer: issuer.cache.estimated_bytes),
+    "revocations_followed": (
+        "1 while the issuer has a revocation feed.",
+        lambda issuer: issuer.revocations.state is FeedState.FOLLOWED,
+    ),
+    "revocations_stale": ("1 while the feed was not heard of for too long.", lambda issuer: issuer.revocations.stale),
+    "revocations_age_seconds": (
+        "Time since the issuer last told all it had revoked; NaN before the first.",
+        lambda issuer: float("nan") if issuer.revocations.age is None else issuer.revocations.age,
+    ),
+    "revocations_held": ("Entries kept until they expire.", lambda issuer: issuer.revocations.held),
+    "revocations_sequence": ("The place reached in the feed.", lambda issuer: issuer.revocations.sequence),
+    "revocation_failures_in_row": ("Failures since the last success.", lambda i: i.revocations.failures_in_row),
 }
 _COUNTERS: Mapping[str, tuple[str, _Read]] = {
     "key_fetches": ("Attempts to fetch the key set.", lambda issuer: issuer.keys.attempts),
+    "revocation_documents": ("Documents of the feed taken in.", lambda issuer: issuer.revocations.documents),
     "cache_hits": ("Tokens found verified.", lambda issuer: issuer.cache.hits),
     "cache_misses": ("Tokens that had to be verified.", lambda issuer: issuer.cache.misses),
     "cache_evictions": ("Tokens put out for want of room.", lambda issuer: issuer.cache.evictions),

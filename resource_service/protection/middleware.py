@@ -14,6 +14,7 @@ from aiohttp import web
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
 from resource_service.protection.cors import CrossOrigin
+from resource_service.protection.revocation_feed import FollowedRevocations
 from resource_service.protection.verifier import Verifier
 from shared.access_token import VerifiedAccessToken
 from shared.bearer import ChallengeError, ProtectionSpace, read_credentials
@@ -55,19 +56,24 @@ class RouteRules:
 class Gate:
     """Admits a request under a rule: what the middleware does for every route, and a handler may do by itself."""
 
-    def __init__(self, resource: ProtectedResource, verifier: Verifier, clock: Clock) -> None:
+    def __init__(
+        self, resource: ProtectedResource, verifier: Verifier, revocations: FollowedRevocations, clock: Clock
+    ) -> None:
         self._space = ProtectionSpace(resource.realm, resource.metadata_url, resource.scopes)
         self._verifier = verifier
+        self._revocations = revocations
         self._clock = clock
         self._jwt_scheme = resource.jwt_scheme
 
     async def admit(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
-        """The verified token of a request that may go on; a ChallengeError, or KeysUnavailable, otherwise."""
+        """The verified token of a request that may go on; a ChallengeError or Unavailable otherwise."""
         try:
             unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
             token = self._verifier.verify_at_once(unverified_token)
             if token is None:
                 token = await self._verifier.verify_after_refresh(unverified_token)
+            if rule.max_revocation_age is not None:
+                self._revocations.require_fresh(token, rule.max_revocation_age)
             rule.check(token, self._clock.now())
         except ChallengeError as error:
             raise self.own(error, rule) from None

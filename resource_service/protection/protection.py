@@ -20,7 +20,8 @@ from resource_service.protection.figures import (
 from resource_service.protection.metadata import ResourceMetadata
 from resource_service.protection.middleware import Gate, protection_middleware
 from resource_service.protection.remote_key_set import RemoteKeySet
-from resource_service.protection.revocation import NothingRevoked, RevocationCheck
+from resource_service.protection.revocation import RevocationCheck
+from resource_service.protection.revocation_feed import FollowedRevocations, RemoteRevocations
 from resource_service.protection.token_cache import VerifiedTokenCache
 from resource_service.protection.verifier import IssuerVerifier, Verifier
 from shared.clock import Clock, SystemClock
@@ -43,6 +44,7 @@ class Protection:
         revocation: RevocationCheck | None = None,
         fetch_limits: FetchLimits | None = None,
     ) -> None:
+        """`revocation` is asked in the place of the issuers' feeds, which are followed all the same."""
         clock = clock or SystemClock()
         self._issuers = tuple(
             IssuerVerifier(
@@ -52,9 +54,14 @@ class Protection:
             )
             for trusted in resource.issuers
         )
+        self._feeds = {
+            trusted.issuer: RemoteRevocations(trusted, resource, issuer.keys, clock, limits=fetch_limits)
+            for trusted, issuer in zip(resource.issuers, self._issuers, strict=True)
+        }
+        followed = FollowedRevocations(self._feeds)
         self._cross_origin = CrossOrigin(resource.allow_origins)
-        self.verifier = Verifier(self._issuers, revocation or NothingRevoked(), clock)
-        self.gate = Gate(resource, self.verifier, clock)
+        self.verifier = Verifier(self._issuers, revocation or followed, clock)
+        self.gate = Gate(resource, self.verifier, followed, clock)
         self.middleware: Any = protection_middleware(resource, self.gate, self._cross_origin)
         self.metadata = ResourceMetadata(resource)
         self.readiness = ProtectionReadiness(self.health)
@@ -67,21 +74,26 @@ class Protection:
         self.attach(app)
 
     def attach(self, app: web.Application) -> None:
-        """Keep the keys fresh while `app` runs, and add the headers for browsers where origins are allowed."""
+        """Keep keys and revocations fresh while `app` runs; add the headers for browsers where origins are allowed."""
         app.cleanup_ctx.append(self.running)
         if self._cross_origin.is_used:
             app.on_response_prepare.append(self._cross_origin.add_headers)
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """A `cleanup_ctx`: the key sets refresh from start to stop. A start waits for no issuer."""
+        """A `cleanup_ctx`: key sets refresh and feeds are followed from start to stop. A start waits for no issuer."""
         async with AsyncExitStack() as stack:
             for issuer in self._issuers:
                 await stack.enter_async_context(issuer.keys.running())
+            for feed in self._feeds.values():
+                await stack.enter_async_context(feed.running())
             yield
 
     def health(self) -> ProtectionHealth:
         """The figures at this moment."""
         return ProtectionHealth(
-            tuple(IssuerHealth(issuer.keys.health(), issuer.cache.figures()) for issuer in self._issuers),
+            tuple(
+                IssuerHealth(issuer.keys.health(), issuer.cache.figures(), self._feeds[issuer.issuer].health())
+                for issuer in self._issuers
+            ),
             dict(self.verifier.refusals),
         )

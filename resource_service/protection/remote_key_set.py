@@ -160,6 +160,14 @@ class RemoteKeySet:
         finally:
             self._waiting -= 1
 
+    async def find_or_fetch(self, kid: str) -> PublicJwk | None:
+        """The key, fetched when it is not there; for what this service does by itself, as often as it sees fit."""
+        if (key := self.find(kid)) is not None or self._fetch is None:
+            return key
+        flight = self._flight or self._take_off(forced=True)
+        await asyncio.shield(flight.task)
+        return self.find(kid)
+
     async def _await_key(self, kid: str) -> PublicJwk | None:
         fetched = True
         # A flight that began before we came may bring a set older than the key: one of our own may follow it.

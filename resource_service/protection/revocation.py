@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from shared.access_token import VerifiedAccessToken
+from shared.errors import Unavailable
+from shared.revocation_feed import Revocation, RevokedKind
+
+EXPIRY_MARGIN_SECONDS: Final = 60
+"""How much longer than the feed says an entry is kept: our clock may be ahead of the issuer's."""
+BUCKET_SECONDS: Final = 30
+"""Entries leave in groups that fall due together."""
+_ALWAYS: Final = math.inf
+
+_Validity = tuple[float, int]
+"""Up to which `iat` tokens are void, and until when the entry is kept."""
+
+
+class RevocationsUnavailable(Unavailable):
+    """What is known about revocations is too old to vouch for the token (and 401 would end a good session)."""
+
+    def __init__(self) -> None:
+        super().__init__("What was revoked is not known here at present.", retry_after=1)
 
 
 class RevocationCheck(Protocol):
@@ -16,8 +37,70 @@ class RevocationCheck(Protocol):
     def is_revoked(self, token: VerifiedAccessToken) -> bool: ...
 
 
-class NothingRevoked:
-    """For issuers that publish no revocations: a token is good until it expires."""
+class RevokedSet:
+    """What one issuer has revoked. Asking costs some dictionary lookups, however much there is."""
 
-    def is_revoked(self, token: VerifiedAccessToken) -> bool:  # noqa: ARG002 - the protocol's signature
+    def __init__(self) -> None:
+        self._by_kind: dict[RevokedKind, dict[bytes, _Validity]] = {kind: {} for kind in RevokedKind}
+        self._tokens = self._by_kind[RevokedKind.TOKEN]
+        self._sessions = self._by_kind[RevokedKind.SESSION]
+        self._accounts = self._by_kind[RevokedKind.ACCOUNT]
+        self._clients = self._by_kind[RevokedKind.CLIENT]
+        self._keys = self._by_kind[RevokedKind.KEY]
+        self._due: defaultdict[int, list[tuple[RevokedKind, bytes]]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_kind.values()))
+
+    def covers(self, token: VerifiedAccessToken) -> bool:
+        """Whether the token is void. Its identifiers are hashed once in its life, and only when there is a need."""
+        sessions, tokens, accounts = self._sessions, self._tokens, self._accounts
+        if sessions or tokens or accounts or self._clients or self._keys:
+            hashes, issued_at = token.identifier_hashes, token.issued_at
+            return (
+                issued_at <= sessions.get(hashes.session, _NEVER)[0]
+                or issued_at <= tokens.get(hashes.token, _NEVER)[0]
+                or issued_at <= accounts.get(hashes.account, _NEVER)[0]
+                or issued_at <= self._clients.get(hashes.client, _NEVER)[0]
+                or issued_at <= self._keys.get(hashes.key, _NEVER)[0]
+            )
         return False
+
+    def covers_key(self, kid_hash: bytes) -> bool:
+        """Whether a key was revoked."""
+        return kid_hash in self._keys
+
+    def add(self, entries: Iterable[Revocation]) -> None:
+        """Put entries in. Nothing is ever taken back: of two for one identifier the wider and the longer hold."""
+        shared: dict[tuple[int | None, int], _Validity] = {}
+        for kind, hashed, before, expires_at in entries:
+            validity = shared.get((before, expires_at))
+            if validity is None:
+                validity = (_ALWAYS if before is None else before, expires_at)
+                shared[before, expires_at] = validity
+            held = self._by_kind[kind]
+            former = held.get(hashed)
+            if former is not None:
+                if validity[0] <= former[0] and validity[1] <= former[1]:
+                    continue
+                validity = (max(validity[0], former[0]), max(validity[1], former[1]))
+            held[hashed] = validity
+            self._due[_bucket(validity[1])].append((kind, hashed))
+
+    def drop_expired(self, now: float) -> None:
+        """Forget what no token that is still accepted can be concerned by."""
+        last = _bucket(now - EXPIRY_MARGIN_SECONDS)
+        for bucket in [bucket for bucket in self._due if bucket < last]:
+            for kind, hashed in self._due.pop(bucket):
+                held = self._by_kind[kind]
+                validity = held.get(hashed)
+                # One that was prolonged stands in a later bucket as well.
+                if validity is not None and _bucket(validity[1]) <= bucket:
+                    del held[hashed]
+
+
+_NEVER: Final[_Validity] = (-1.0, 0)
+
+
+def _bucket(instant: float) -> int:
+    return int(instant // BUCKET_SECONDS)

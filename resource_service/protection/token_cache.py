@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.access_token import VerifiedAccessToken
 
-ENTRY_BYTES: Final = 600
+ENTRY_BYTES: Final = 900
 """What an entry takes beside the token's text and its payload: measured 400, rounded up."""
 PAYLOAD_SHARE: Final = 0.75
 """Base64url decoded; the payload is kept beside the text and is never longer than this share of it."""

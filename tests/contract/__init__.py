@@ -1,1 +1,1 @@
-"""The two services with nothing between them but HTTP: what one mints the other verifies, and so do others."""
+"""What one service says and the other one reads, over HTTP, with both as they are."""

@@ -1,0 +1,315 @@
+"""Follows one issuer's revocation feed in the background, so that requests find what was revoked in memory.
+
+One request to the issuer is held until there is news, and the next one goes out at once. What was learned is only
+ever added to and leaves by age: no answer, however old, forged or set back, makes a revoked token good again. What a
+bad answer can do is keep us from learning more, and that shows as staleness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from random import SystemRandom
+from typing import Final
+
+import structlog
+
+from resource_service.protection.bounded_fetch import BoundedFetch, FetchFailed, FetchLimits
+from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
+from resource_service.protection.discovery import discover_feed_url
+from resource_service.protection.remote_key_set import RemoteKeySet
+from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet
+from shared.access_token import VerifiedAccessToken
+from shared.clock import Clock
+from shared.revocation_feed import (
+    MAX_DOCUMENT_BYTES,
+    MEDIA_TYPE,
+    START,
+    InvalidDocument,
+    Position,
+    RevocationDocument,
+    identifier_hash,
+    read_document,
+)
+
+log = structlog.get_logger(__name__)
+
+WAIT_SECONDS: Final = 10
+"""How long the issuer is asked to hold a request: how old our knowledge gets while nothing happens."""
+MAX_DIFFERENCE_SECONDS: Final = 60
+"""The most by which a document's `iat` may differ from our clock: its age, and the difference of the clocks."""
+FIRST_BACKOFF_SECONDS: Final = 0.25
+MAX_BACKOFF_SECONDS: Final = 5.0
+JITTER: Final = 0.5
+"""How far a wait is spread, as a share of it: many readers lose an issuer at the same instant."""
+LEAST_TURN_SECONDS: Final = 1.0
+"""The least between two requests that bring nothing: an issuer that does not hold them is not to be flooded."""
+REDISCOVER_SECONDS: Final = 3_600.0
+REDISCOVER_FAILING_SECONDS: Final = 30.0
+MAX_HELD: Final = 2_000_000
+"""Entries of one issuer; some 400 MB. Ours issues 1,900 endings a second for that."""
+
+_random = SystemRandom()
+
+
+class FeedFault(StrEnum):
+    """What was wrong with a document that was fetched."""
+
+    INVALID = "invalid_document"
+    UNKNOWN_KEY = "unknown_key"
+    REVOKED_KEY = "revoked_key"
+    NOT_CURRENT = "not_current"
+    OUT_OF_PLACE = "out_of_place"
+    TOO_MANY = "too_many_entries"
+    INTERNAL = "internal"
+
+
+class FeedFailed(Exception):
+    """A document that is not used."""
+
+    def __init__(self, fault: FeedFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class FeedState(StrEnum):
+    """Whether there is a feed to follow."""
+
+    UNKNOWN = "unknown"
+    """The issuer has not been asked with success yet."""
+    NONE = "none"
+    FOLLOWED = "followed"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHealth:
+    """How the following does; `age` is seconds since the issuer last told all it knew."""
+
+    issuer: str
+    state: FeedState
+    usable: bool
+    stale: bool
+    age: float | None
+    held: int
+    sequence: int
+    documents: int
+    failures_in_row: int
+    faults: Mapping[str, int]
+
+
+class RemoteRevocations:
+    """What one trusted issuer has revoked. Runs inside `running()`; everything else is for the loop's thread only."""
+
+    def __init__(
+        self,
+        trusted: TrustedIssuer,
+        resource: ProtectedResource,
+        keys: RemoteKeySet,
+        clock: Clock,
+        *,
+        limits: FetchLimits | None = None,
+    ) -> None:
+        self.revoked = RevokedSet()
+        self._trusted = trusted
+        self._keys = keys
+        self._clock = clock
+        self._plain_http_hosts = resource.plain_http_hosts
+        self._stale_seconds = resource.revocation_stale_seconds
+        self._fail_closed = resource.revocation_fail_closed
+        limits = limits or FetchLimits()
+        self._limits = FetchLimits(limits.connect_seconds, limits.total_seconds + WAIT_SECONDS, MAX_DOCUMENT_BYTES)
+        self._url = trusted.revocations_uri
+        self._located = -math.inf
+        # With a pinned key set the metadata is not asked for either.
+        self._state = FeedState.NONE if self._url is None and trusted.jwks_uri is not None else FeedState.UNKNOWN
+        self._position: Position = START
+        self._confirmed: float | None = None
+        # Until the first attempt has come to an end nobody is let through: a restart must not forget.
+        self._closes_at = -math.inf if self._state is FeedState.UNKNOWN else math.inf
+        self._documents = 0
+        self._failures = 0
+        self._faults: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the feed from entering to leaving. Entering waits for no network."""
+        if self._state is FeedState.NONE:
+            self._say_there_is_none()
+            yield
+            return
+        async with BoundedFetch.open(self._limits) as fetch:
+            task = asyncio.create_task(self._follow_for_ever(fetch), name=f"revocations of {self._trusted.issuer}")
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def is_revoked(self, token: VerifiedAccessToken) -> bool:
+        """Whether the token is void; RevocationsUnavailable where the policy is to say neither."""
+        if self._closes_at != math.inf and self._clock.monotonic() >= self._closes_at:
+            raise RevocationsUnavailable
+        return self.revoked.covers(token)
+
+    def require_fresh(self, max_age: float) -> None:
+        """Raise RevocationsUnavailable when nothing was heard for longer than `max_age` seconds from an issuer with a
+        feed."""
+        if self._state is FeedState.NONE:
+            return
+        if self._confirmed is None or self._clock.monotonic() - self._confirmed > max_age:
+            raise RevocationsUnavailable
+
+    def health(self) -> FeedHealth:
+        """The figures at this moment."""
+        age = None if self._confirmed is None else self._clock.monotonic() - self._confirmed
+        has_feed = self._state is not FeedState.NONE
+        return FeedHealth(
+            issuer=self._trusted.issuer,
+            state=self._state,
+            usable=self._clock.monotonic() < self._closes_at,
+            stale=has_feed and (age is None or age > self._stale_seconds),
+            age=age,
+            held=len(self.revoked),
+            sequence=self._position.seq,
+            documents=self._documents,
+            failures_in_row=self._failures,
+            faults=dict(self._faults),
+        )
+
+    async def _follow_for_ever(self, fetch: BoundedFetch) -> None:
+        while True:
+            begun = asyncio.get_running_loop().time()
+            try:
+                document = await self._advance(fetch)
+            except FetchFailed as error:
+                await self._fail(error.fault.value, error.__cause__)
+            except FeedFailed as error:
+                await self._fail(error.fault.value, error.__cause__)
+            except Exception:
+                # A mistake of ours must not end the following for good: it is said, and counts as one more failure.
+                log.exception("revocation_feed_crashed", issuer=self._trusted.issuer)
+                await self._fail(FeedFault.INTERNAL.value, None)
+            else:
+                self.revoked.drop_expired(self._clock.now())
+                if document is None:
+                    await self._clock.sleep(REDISCOVER_SECONDS)
+                elif not document.entries and document.is_last:
+                    turn = asyncio.get_running_loop().time() - begun
+                    await asyncio.sleep(max(0.0, LEAST_TURN_SECONDS - turn) if self._documents > 1 else 0.0)
+
+    async def _advance(self, fetch: BoundedFetch) -> RevocationDocument | None:
+        """Take in the next document; None when the issuer has no feed."""
+        url = await self._locate(fetch)
+        if url is None:
+            if self._state is not FeedState.NONE:
+                self._state, self._closes_at = FeedState.NONE, math.inf
+                self._say_there_is_none()
+            return None
+        asked = self._position
+        answer = await fetch.get(_with_position(url, asked), accept=(MEDIA_TYPE,))
+        document = await self._verified(answer.body or b"")
+        if document.after not in (asked.seq, START.seq):
+            raise FeedFailed(FeedFault.OUT_OF_PLACE)
+        if len(self.revoked) + len(document.entries) > MAX_HELD:
+            raise FeedFailed(FeedFault.TOO_MANY)
+        if document.after != asked.seq:
+            # Another history than the one we followed: what we know stays, and all of the new one is taken in.
+            log.warning("revocation_feed_set_back", issuer=self._trusted.issuer, asked=asked.seq, head=document.head)
+        self.revoked.add(document.entries)
+        self._position = document.reached
+        self._documents += 1
+        if self._state is not FeedState.FOLLOWED:
+            self._state = FeedState.FOLLOWED
+            log.info("revocation_feed_found", issuer=self._trusted.issuer, uri=url)
+        if document.is_last:
+            self._confirm()
+        return document
+
+    async def _verified(self, body: bytes) -> RevocationDocument:
+        try:
+            unverified = read_document(body)
+            if self.revoked.covers_key(identifier_hash(unverified.kid)):
+                raise FeedFailed(FeedFault.REVOKED_KEY)
+            key = await self._keys.find_or_fetch(unverified.kid)
+            if key is None:
+                raise FeedFailed(FeedFault.UNKNOWN_KEY)
+            document = unverified.verify(key, self._trusted.issuer)
+        except InvalidDocument as error:
+            raise FeedFailed(FeedFault.INVALID) from error
+        if abs(self._clock.now() - document.issued_at) > MAX_DIFFERENCE_SECONDS:
+            raise FeedFailed(FeedFault.NOT_CURRENT)
+        return document
+
+    def _confirm(self) -> None:
+        """The issuer has told all it knew."""
+        if self._failures:
+            log.info("revocation_feed_recovered", issuer=self._trusted.issuer, failures=self._failures)
+        self._failures = 0
+        self._confirmed = self._clock.monotonic()
+        self._closes_at = self._confirmed + self._stale_seconds if self._fail_closed else math.inf
+
+    async def _locate(self, fetch: BoundedFetch) -> str | None:
+        if self._trusted.revocations_uri is not None:
+            return self._trusted.revocations_uri
+        age = self._clock.monotonic() - self._located
+        if self._url is not None and age < (REDISCOVER_FAILING_SECONDS if self._failures else REDISCOVER_SECONDS):
+            return self._url
+        try:
+            url = await discover_feed_url(fetch, self._trusted.issuer, self._plain_http_hosts)
+        except FetchFailed:
+            if self._url is None:
+                raise
+            return self._url
+        self._located = self._clock.monotonic()
+        # A feed that was there once is not given up because metadata has lost its address.
+        self._url = url or self._url
+        return self._url
+
+    async def _fail(self, fault: str, cause: BaseException | None) -> None:
+        self._failures += 1
+        self._faults[fault] += 1
+        if self._closes_at == -math.inf and not self._fail_closed:
+            self._closes_at = math.inf
+        self.revoked.drop_expired(self._clock.now())
+        health = self.health()
+        log.warning(
+            "revocation_feed_failed",
+            issuer=self._trusted.issuer,
+            fault=fault,
+            cause=type(cause).__name__ if cause is not None else None,
+            failures=self._failures,
+            age=None if health.age is None else round(health.age),
+            usable=health.usable,
+        )
+        wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 16), MAX_BACKOFF_SECONDS)
+        await self._clock.sleep(wait * _random.uniform(1 - JITTER, 1))
+
+    def _say_there_is_none(self) -> None:
+        log.info("issuer_without_revocation_feed", issuer=self._trusted.issuer)
+
+
+class FollowedRevocations:
+    """The feeds of all trusted issuers, as the verifier and the routes ask them (`revocation.RevocationCheck`)."""
+
+    def __init__(self, feeds: Mapping[str, RemoteRevocations]) -> None:
+        self._feeds = feeds
+
+    def is_revoked(self, token: VerifiedAccessToken) -> bool:
+        return self._feeds[token.issuer].is_revoked(token)
+
+    def require_fresh(self, token: VerifiedAccessToken, max_age: float) -> None:
+        """As `RemoteRevocations.require_fresh`, of the token's issuer."""
+        self._feeds[token.issuer].require_fresh(max_age)
+
+
+def _with_position(url: str, position: Position) -> str:
+    separator = "&" if "?" in url else "?"
+    if position == START:
+        return f"{url}{separator}after=0"
+    return f"{url}{separator}after={position.seq}&mark={position.mark}&wait={WAIT_SECONDS}"
