@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.auth_service.running import EACH_DATABASE, AuthClient, Tokens, assert_refused
 
 
@@ -102,3 +104,18 @@ async def test_a_logout_is_not_reachable_by_a_link(auth: AuthClient) -> None:
     assert_refused(reply, 405, "method_not_allowed")
     assert reply.headers["Allow"] == "POST"
     await auth.refreshed(tokens.refresh_token)
+
+
+@EACH_DATABASE
+async def test_a_refresh_that_meets_a_logout_does_not_survive_it(auth: AuthClient) -> None:
+    """Both at once, many times over: whatever the refresh still gave out, the session is over when all is answered."""
+    for number in range(6):
+        tokens = await auth.new_user(f"user-{number}")
+        uses = [auth.refresh(tokens.refresh_token) for _ in range(4)]
+        uses.insert(number % 4, auth.post("/logout", token=tokens.access_token))
+        replies = await asyncio.gather(*uses)
+        assert {reply.status for reply in replies} <= {200, 204, 400}
+        await assert_over(auth, tokens)
+        for reply in replies:
+            if reply.status == 200:
+                await assert_over(auth, Tokens.of(reply))
