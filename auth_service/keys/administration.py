@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auth_service.keys.private_key import PrivateKey
-from auth_service.keys.rotation import (
-    KeyStoreConflict,
-    MakeKey,
-    NewKey,
-    Rotation,
-    log_introduction,
-    log_moves,
-    make_changes,
-)
+from auth_service.keys.rotation import OPERATOR, KeyStoreConflict, MakeKey, NewKey, Rotation, add_key, make_changes
 from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
 from auth_service.keys.sealing import MasterKeys
+from auth_service.model.caller import NOWHERE
 from auth_service.model.revocation import revoked_key
-from auth_service.model.signing_key import KeyState, SigningKeyRecord, SigningKeyRecords
+from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.signing_key import KeyState, SigningKeyRecord
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 
@@ -47,13 +41,6 @@ class Revocation:
     """A key that was taken out, and the one that signs from now on."""
 
     kid: str
-    signing_kid: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Revoked:
-    changes: Sequence[Change]
-    added: SigningKeyRecord | None
     signing_kid: str
 
 
@@ -117,25 +104,22 @@ class KeyAdministration:
         when the key is retired or revoked already.
         """
         replacement = await self._rotation.make()
-        revoked = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
-        if revoked is None:
+        signing_kid = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
+        if signing_kid is None:
             raise UnknownKey(kid)
-        if revoked.added is not None:
-            log_introduction(revoked.added)
-        log_moves(revoked.changes)
-        return Revocation(kid=kid, signing_kid=revoked.signing_kid)
+        return Revocation(kid=kid, signing_kid=signing_kid)
 
     async def reseal(self) -> Sequence[str]:
         """Seal every private key anew under the current master key, all or none; return the kids it touched.
 
         Raises MasterKeyUnusable when a key can be opened with none of the master keys that are given.
         """
-        return await self._storage.write(lambda records: self._reseal(records.signing_keys))
+        return await self._storage.write(self._reseal)
 
     async def _published(self) -> Sequence[SigningKeyRecord]:
         return await self._storage.read(lambda records: records.signing_keys.published())
 
-    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> _Revoked | None:
+    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> str | None:
         keys = records.signing_keys
         keys.lock()
         record = keys.find(kid)
@@ -146,25 +130,27 @@ class KeyAdministration:
         records.revocations.append(revoked_key(kid, at=now))
         remaining = [other for other in keys.published() if other.kid != kid]
         active, waiting = in_state(remaining, KeyState.ACTIVE), in_state(remaining, KeyState.PENDING)
+        act = Act(now, NOWHERE, OPERATOR)
+        make_changes(records, [withdrawal], act)
         if active is not None:
-            return _Revoked(make_changes(keys, [withdrawal]), None, active.kid)
+            return active.kid
         if waiting is not None:
             # Rather than the replacement: some caches have it already.
-            takeover = Change(waiting, waiting.activated(now))
-            return _Revoked(make_changes(keys, [withdrawal, takeover]), None, waiting.kid)
-        changes = make_changes(keys, [withdrawal])
-        added = replacement.record(KeyState.ACTIVE, now)
-        if not keys.add(added):
-            raise KeyStoreConflict(added.kid)
-        return _Revoked(changes, added, added.kid)
+            make_changes(records, [Change(waiting, waiting.activated(now))], act)
+            return waiting.kid
+        add_key(records, replacement.record(KeyState.ACTIVE, now), act)
+        return replacement.kid
 
-    def _reseal(self, keys: SigningKeyRecords) -> list[str]:
+    def _reseal(self, records: Records) -> list[str]:
+        keys = records.signing_keys
         keys.lock()
+        act = Act(self._clock.now(), NOWHERE, OPERATOR)
         resealed: list[str] = []
         for record in keys.published():
             if record.sealed is None or record.sealed.master_key_id == self._master_keys.current_id:
                 continue
             sealed = self._master_keys.reseal(record.kid, record.sealed)
-            make_changes(keys, [Change(record, record.resealed(sealed))])
+            make_changes(records, [Change(record, record.resealed(sealed))], act)
+            records.security_events.append(act.done(SecurityEventKind.SIGNING_KEY_RESEALED, kid=record.kid))
             resealed.append(record.kid)
         return resealed

@@ -11,16 +11,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from auth_service.keys.private_key import ALGORITHM, PrivateKey
 from auth_service.keys.schedule import Change, KeySettings, due_changes, newcomer
 from auth_service.keys.sealing import MasterKeys
-from auth_service.model.signing_key import KeyState, SealedPrivateKey, SigningKeyRecord, SigningKeyRecords
+from auth_service.model.caller import NOWHERE
+from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.signing_key import KeyState, SealedPrivateKey, SigningKeyRecord
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 
-log = structlog.get_logger(__name__)
+SCHEDULE = "schedule"
+"""The actor in the audit trail of what the rotation does by itself."""
+OPERATOR = "operator"
+"""The actor of what is done on the service's own machine, as in `identity.administration`."""
 
 MakeKey = Callable[[int], PrivateKey]
 
@@ -75,7 +78,7 @@ class Rotation:
         now = self._clock.now()
         changed = False
         if due_changes(published, now, self._settings):
-            log_moves(await self._storage.write(self._advance))
+            await self._storage.write(self._advance)
             changed = True
         if newcomer(published, now, self._settings) is not None:
             await self.introduce(by_command=False)
@@ -88,10 +91,7 @@ class Rotation:
         Returns it, or None when by then another process had brought one.
         """
         new_key = await self.make()
-        record = await self._storage.write(lambda records: self._store(records, new_key, by_command=by_command))
-        if record is not None:
-            log_introduction(record)
-        return record
+        return await self._storage.write(lambda records: self._store(records, new_key, by_command=by_command))
 
     async def make(self) -> NewKey:
         """A new key, made and sealed on a thread, outside any transaction."""
@@ -107,12 +107,13 @@ class Rotation:
             sealed=self._master_keys.seal(kid, key.to_pkcs8()),
         )
 
-    def _advance(self, records: Records) -> Sequence[Change]:
+    def _advance(self, records: Records) -> None:
         keys = records.signing_keys
         keys.lock()
         published = keys.published()
         # The clock is read after the records: an instant recorded as "seen committed" must not lie before the commit.
-        return make_changes(keys, due_changes(published, self._clock.now(), self._settings))
+        now = self._clock.now()
+        make_changes(records, due_changes(published, now, self._settings), Act(now, NOWHERE, SCHEDULE))
 
     def _store(self, records: Records, new_key: NewKey, *, by_command: bool) -> SigningKeyRecord | None:
         keys = records.signing_keys
@@ -125,27 +126,24 @@ class Rotation:
         if state is None:
             return None
         record = new_key.record(state, now)
-        if not keys.add(record):
-            raise KeyStoreConflict(record.kid)
+        add_key(records, record, Act(now, NOWHERE, OPERATOR if by_command else SCHEDULE))
         return record
 
 
-def make_changes(keys: SigningKeyRecords, changes: Sequence[Change]) -> Sequence[Change]:
-    """Write `changes` in their order; raise KeyStoreConflict, so that none is kept, when one does not fit."""
+def add_key(records: Records, record: SigningKeyRecord, act: Act) -> None:
+    """Store a new key and its event; raise KeyStoreConflict, so that none is kept, when its place is taken."""
+    if not records.signing_keys.add(record):
+        raise KeyStoreConflict(record.kid)
+    detail = {"kid": record.kid, "state": record.state.value, "key_bits": str(record.key_bits)}
+    records.security_events.append(act.done(SecurityEventKind.SIGNING_KEY_INTRODUCED, **detail))
+
+
+def make_changes(records: Records, changes: Sequence[Change], act: Act) -> None:
+    """Write `changes` in their order, each move with its event; KeyStoreConflict, so that none is kept."""
     for change in changes:
-        if not keys.replace(change.before, change.after):
+        if not records.signing_keys.replace(change.before, change.after):
             raise KeyStoreConflict(change.before.kid)
-    return changes
-
-
-def log_introduction(record: SigningKeyRecord) -> None:
-    """Tell of a new key, once it is committed."""
-    log.info("signing_key_introduced", kid=record.kid, state=record.state.value, key_bits=record.key_bits)
-
-
-def log_moves(changes: Sequence[Change]) -> None:
-    """Tell where keys went, once it is committed."""
-    for change in changes:
         before, after = change.before.state.value, change.after.state.value
         if before != after:
-            log.info("signing_key_moved", kid=change.after.kid, former_state=before, state=after)
+            detail = {"kid": change.after.kid, "former_state": before, "state": after}
+            records.security_events.append(act.done(SecurityEventKind.SIGNING_KEY_MOVED, **detail))

@@ -27,6 +27,9 @@ class SecurityEventKind(StrEnum):
     """A copy of a refresh token was presented; that ended its session."""
     REFRESH_REFUSED = "refresh_refused"
     ACCESS_TOKEN_REVOKED = "access_token_revoked"
+    SIGNING_KEY_INTRODUCED = "signing_key_introduced"
+    SIGNING_KEY_MOVED = "signing_key_moved"
+    SIGNING_KEY_RESEALED = "signing_key_resealed"
     """One access token, before it expired; its session goes on."""
 
 

@@ -158,7 +158,7 @@ async def test_a_rotation_that_storage_interrupts_goes_on_later(
 
 
 async def test_what_keys_do_is_told_in_the_log(ring: KeyRing, storage: SqlStorage, clock: FrozenClock) -> None:
-    """Each step is one line with the kid, written once it is committed, and no secret."""
+    """Each step is one event of the audit trail and one line with the kid, once it is committed, and no secret."""
     with capture_logs() as logs:
         await ring.refresh()
         await ring.refresh()
@@ -168,12 +168,18 @@ async def test_what_keys_do_is_told_in_the_log(ring: KeyRing, storage: SqlStorag
         clock.advance(SETTINGS.propagation_seconds)
         await ring.refresh()
     first, second = (kid for kid, _ in await states(storage))
-    assert [{name: value for name, value in entry.items() if name != "log_level"} for entry in logs] == [
-        {"event": "signing_key_introduced", "kid": first, "state": "active", "key_bits": 2048},
-        {"event": "signing_key_introduced", "kid": second, "state": "pending", "key_bits": 2048},
-        {"event": "signing_key_moved", "kid": first, "former_state": "active", "state": "retiring"},
-        {"event": "signing_key_moved", "kid": second, "former_state": "pending", "state": "active"},
+    done = {"outcome": "done", "actor": "schedule"}
+    expected = [
+        {"event": "signing_key_introduced", "kid": first, "state": "active", "key_bits": "2048", **done},
+        {"event": "signing_key_introduced", "kid": second, "state": "pending", "key_bits": "2048", **done},
+        {"event": "signing_key_moved", "kid": first, "former_state": "active", "state": "retiring", **done},
+        {"event": "signing_key_moved", "kid": second, "former_state": "pending", "state": "active", **done},
     ]
+    assert [{name: value for name, value in entry.items() if name != "log_level"} for entry in logs] == expected
+    events = await storage.read(lambda records: records.security_events.newest(limit=10))
+    kept = [{"event": str(event.kind), **event.detail, **done} for event in events]
+    assert all(entry in kept for entry in expected)
+    assert len(kept) == len(expected)
 
 
 def _start_once(database_url: str, master_key_file: Path, results: multiprocessing.Queue[str]) -> None:
