@@ -22,10 +22,33 @@ START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class PostgreSQL:
-    """A running server, reached on a loopback port."""
+    """A server, reached on a loopback port; `user` is who it runs as, None for ourselves."""
 
     programs: Path
     port: int
+    folder: Path
+    user: pwd.struct_passwd | None
+
+    def create_cluster(self) -> None:
+        """Make its data."""
+        words = ["-U", "signet", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        _run(self.user, self.programs / "initdb", "-D", self._data, *words)
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Not durable on purpose: fsync is off."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options += " -c max_connections=100 -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        log = self.folder / "log"
+        _run(self.user, self.programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", options, "start")
+
+    def stop(self, mode: str) -> None:
+        """Stop it, if it runs: `fast` ends every connection and keeps what is committed, `immediate` may lose some."""
+        if (self._data / "postmaster.pid").exists():
+            _run(self.user, self.programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
 
     def create_database(self, name: str) -> str:
         """Make an empty database and return its URL."""
@@ -60,27 +83,23 @@ def find_programs() -> Path | None:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """One server for the whole run, gone at its end. Not durable on purpose: fsync is off."""
+    """One server for the whole run, gone at its end."""
     programs = find_programs()
     require_engine("PostgreSQL", programs is not None)
     assert programs is not None
     # Not pytest's temporary folder: the server runs as another user, who may not pass through root's folders.
-    folder = Path(tempfile.mkdtemp(prefix="signet-postgresql-"))
-    port = _free_port()
-    user = _unprivileged_user()
-    if user is not None:
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    data = folder / "data"
-    _run(user, programs / "initdb", "-D", data, "-U", "signet", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=100"
-    options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    server = PostgreSQL(
+        programs, _free_port(), Path(tempfile.mkdtemp(prefix="signet-postgresql-")), _unprivileged_user()
+    )
+    if server.user is not None:
+        os.chown(server.folder, server.user.pw_uid, server.user.pw_gid)
     try:
-        _run(user, programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-        yield PostgreSQL(programs, port)
+        server.create_cluster()
+        server.start()
+        yield server
     finally:
-        if (data / "postmaster.pid").exists():
-            _run(user, programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+        server.stop("immediate")
+        shutil.rmtree(server.folder)
 
 
 _numbers = itertools.count(1)
