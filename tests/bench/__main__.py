@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import service
+from tests.bench import service, verifier
 from tests.bench.load import require_wrk
 
-SECTIONS = {"service": service.main}
+SECTIONS = {"service": service.main, "verifier": verifier.main}
 
 
 def main(names: list[str]) -> None:

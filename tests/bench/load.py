@@ -32,10 +32,15 @@ def require_wrk() -> None:
 
 
 def wrk(
-    url: str, *, headers: Mapping[str, str] | None = None, script: Path | None = None, seconds: int = SECONDS
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    script: Path | None = None,
+    seconds: int = SECONDS,
+    core: str = LOAD_CORE,
 ) -> Load:
     """One run against `url`."""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
     if script is not None:

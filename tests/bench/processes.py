@@ -44,13 +44,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(module: str, port: int, environment: Mapping[str, str], ready: str = "/readyz") -> Iterator[Server]:
-    """`python -m module` on the server core, from its start to the first 200 on `ready`; stopped at the end."""
+def started(
+    module: str, port: int, environment: Mapping[str, str], *, ready: str = "/readyz", core: str = SERVER_CORE
+) -> Iterator[Server]:
+    """`python -m module` on the server core, from its start to the first 200 on `ready`; stopped at the end.
+
+    Any answer that is no failure of the server counts: one that asks for a token is ready to be given one.
+    """
     url = f"http://127.0.0.1:{port}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AUTH_", "RESOURCE_"))}
     begun = time.perf_counter()
     process = subprocess.Popen(
-        ["taskset", "-c", SERVER_CORE, sys.executable, "-m", module],
+        ["taskset", "-c", core, sys.executable, "-m", module],
         cwd=ROOT,
         env={**clean, **environment},
         stdout=subprocess.DEVNULL,
@@ -68,9 +73,14 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], deadline: float) -> No
     while time.perf_counter() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the server for {url} ended with exit code {process.returncode}")
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        try:
             urllib.request.urlopen(url, timeout=1).close()
             return
+        except urllib.error.HTTPError as error:
+            if error.code == 401:
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass  # not there yet
         time.sleep(0.01)
     raise RuntimeError(f"no answer from {url}")
 
@@ -110,6 +120,23 @@ def resource_service(folder: Path, issuer: str, **settings: str) -> Iterator[Ser
         "RESOURCE_DATABASE_URL": f"sqlite:///{folder}/resource/resource.sqlite3",
     }
     with started("resource_service", port, environment | settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def protected_server(
+    kind: str, issuer: str, keys: str, *, port: int | None = None, core: str = SERVER_CORE
+) -> Iterator[Server]:
+    """One of the small servers of `tests.bench.protected`."""
+    port = port or free_port()
+    environment = {
+        "PROTECTED_KIND": kind,
+        "PROTECTED_PORT": str(port),
+        "PROTECTED_ISSUER": issuer,
+        "PROTECTED_KEYS": keys,
+    }
+    ready = "/readyz" if kind == "protection" else "/"
+    with started("tests.bench.protected", port, environment, ready=ready, core=core) as server:
         yield server
 
 

@@ -388,7 +388,7 @@ async def test_a_flood_of_unknown_keys_reaches_nobody_else(service: DrilledServi
 
 async def _valid_requests(service: DrilledService, issuer: DrillIssuer, seconds: float) -> list[float]:
     """Fifty valid requests a second, one token each; how long each took. All must be answered 200."""
-    latencies = []
+    latencies: list[float] = []
     tokens = [issuer.token() for _ in range(20)]
     started = time.monotonic()
     while (spent := time.monotonic() - started) < seconds:
