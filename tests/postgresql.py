@@ -50,10 +50,11 @@ class PostgreSQL:
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def create_database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Make an empty database, or a copy of `template`, and return its URL."""
+        connection = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "signet")
         subprocess.run(
-            [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "signet", name],
+            [self.programs / "createdb", *connection, "-T", template, name],
             check=True,
             capture_output=True,
             timeout=START_SECONDS,

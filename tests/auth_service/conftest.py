@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ from auth_service.keys.sealing import new_master_key
 from auth_service.settings import AuthSettings
 from tests.auth_service.running import PATIENT, AuthClient, running_auth
 from tests.clock import FrozenClock
+from tests.postgresql import PostgreSQL
+
+PREPARED = "prepared_auth"
+
+_numbers = itertools.count(1)
+
+
+async def start_once(settings: AuthSettings) -> None:
+    """Bring schema and signing key about."""
+    async with open_auth_service(settings, FrozenClock()):
+        pass
 
 
 @pytest.fixture
@@ -25,24 +37,31 @@ def clock() -> FrozenClock:
 def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a service that has started once: schema, master key and signing key, nobody registered."""
     folder = tmp_path_factory.mktemp("prepared") / "auth"
-
-    async def start_once() -> None:
-        settings = AuthSettings.load({"AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.sqlite3"})
-        async with open_auth_service(settings, FrozenClock()):
-            pass
-
-    asyncio.run(start_once())
+    asyncio.run(start_once(AuthSettings.load({"AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.sqlite3"})))
     return folder
 
 
+@pytest.fixture(scope="session")
+def prepared_database(postgresql: PostgreSQL) -> dict[str, str]:
+    """The same on PostgreSQL, to be copied: the settings that open it."""
+    url = postgresql.create_database(PREPARED)
+    environment = {"AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
+    asyncio.run(start_once(AuthSettings.load(environment)))
+    return environment
+
+
 @pytest.fixture
-def auth_environment(request: pytest.FixtureRequest, tmp_path: Path, prepared_folder: Path) -> dict[str, str]:
+def auth_environment(request: pytest.FixtureRequest, tmp_path: Path, prepared_folder: Path) -> Iterator[dict[str, str]]:
     """The settings of a service on an empty store of its own: SQLite, or what `EACH_DATABASE` says."""
     if getattr(request, "param", "sqlite") == "postgresql":
-        url: str = request.getfixturevalue("postgresql_url")
-        return {**PATIENT, "AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
+        prepared: dict[str, str] = request.getfixturevalue("prepared_database")
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        name = f"auth_{next(_numbers)}"
+        yield {**PATIENT, **prepared, "AUTH_DATABASE_URL": server.create_database(name, template=PREPARED)}
+        server.drop_database(name)
+        return
     shutil.copytree(prepared_folder, tmp_path / "auth")
-    return {**PATIENT, "AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}
+    yield {**PATIENT, "AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}
 
 
 @pytest.fixture
