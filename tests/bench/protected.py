@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import jwt
 import uvloop
@@ -21,6 +21,7 @@ from shared.serving import BACKLOG, ServiceRunner
 from shared.web import Health, create_app
 
 AUDIENCE = "https://api.example"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY = b'{"status":"Success","data":{"greeting":"hello"}}'
 
 
@@ -56,7 +57,7 @@ def tutorial(issuer: str, keys: str) -> web.Application:
     client = jwt.PyJWKClient(keys)
 
     @web.middleware
-    async def authenticate(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             raise web.HTTPUnauthorized
