@@ -74,6 +74,7 @@ class Database:
         self.engine = engine
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="database")
         self._write_engine = engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._quick_engine = self._write_engine.execution_options(durable=False)
         self._reads = _GatheredReads(engine) if gather_reads else None
         self._waiting = 0
 
@@ -89,9 +90,13 @@ class Database:
         """Run `work` in a transaction that only reads, and return what it returns."""
         return await self._run(self.engine, work, self._reads)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction; it is durable when this returns, and undone when `work` raises."""
-        return await self._run(self._write_engine, work, None)
+    async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Run `work` in one transaction; it is durable when this returns, and undone when `work` raises.
+
+        With `durable` false nobody waits for the disk: what was committed survives the end of any process, but not
+        the end of the machine within the same second.
+        """
+        return await self._run(self._write_engine if durable else self._quick_engine, work, None)
 
     async def close(self) -> None:
         """Finish what runs, then close every connection."""
@@ -220,15 +225,19 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         _enter_wal(connection)
-        # FULL: a commit is on the disk before it is acknowledged.
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        # FULL: a commit is on the disk before it is acknowledged. NORMAL: the next one that is will take it there.
+        wanted = "FULL" if options.get("durable", True) else "NORMAL"
+        if connection.info.get("synchronous") != wanted:
+            connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
+            connection.info["synchronous"] = wanted
         # A writer takes the lock at once: an upgrade from read to write in the middle can only fail.
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        connection.exec_driver_sql(options.get("begin", "BEGIN"))
 
     return engine
 
@@ -254,7 +263,7 @@ def _postgresql_engine(url: URL) -> Engine:
         f" -c lock_timeout={POSTGRESQL_STATEMENT_MILLISECONDS}"
         " -c idle_in_transaction_session_timeout=30000 -c timezone=UTC",
     }
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         pool_size=POSTGRESQL_CONNECTIONS,
@@ -262,6 +271,13 @@ def _postgresql_engine(url: URL) -> Engine:
         pool_timeout=POSTGRESQL_CONNECT_SECONDS,
         connect_args=options,
     )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("durable", True):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+    return engine
 
 
 def insert_unless_taken(connection: Connection, table: Table, values: Mapping[str, object]) -> bool:

@@ -86,7 +86,7 @@ class Accounts:
     """Makes accounts and checks passwords; every change and its security event are one transaction.
 
     What costs a hash is charged to the throttle first, so any of it may raise TooManyRequests; and Unavailable where
-    too many hashes wait.
+    too many hashes wait. A charge does not wait for the disk: it grants nothing, and a sign-in waits once, at its end.
     """
 
     def __init__(
@@ -114,7 +114,9 @@ class Accounts:
         self._policy.check(registration.password, own_words(username.key, email))
         now = self._clock.now()
         self._hasher.require_room()
-        await self._storage.write(lambda records: self._throttle.charge_registration(records, caller, now))
+        await self._storage.write(
+            lambda records: self._throttle.charge_registration(records, caller, now), durable=False
+        )
         account = Account(
             sub=new_subject(),
             username=username.text,
@@ -150,7 +152,7 @@ class Accounts:
             return account, self._throttle.charge_sign_in(records, attempt, account)
 
         self._hasher.require_room()
-        account, paid = await self._storage.write(begin)
+        account, paid = await self._storage.write(begin, durable=False)
         matches = await self._verify(account.password_hash if account else None, presented.password, paid)
         if account is not None and account.is_active and matches:
             account = await self._rehashed(account, presented.password)
@@ -177,13 +179,13 @@ class Accounts:
             return account, self._throttle.charge_password_change(records, change.sub, change.sid, act.at)
 
         self._hasher.require_room()
-        account, paid = await self._storage.write(begin)
+        account, paid = await self._storage.write(begin, durable=False)
         if not await self._verify(account.password_hash if account else None, change.presented, paid):
             refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=change.sub, **_emptied(paid))
             await self._storage.write(lambda records: records.security_events.append(refusal))
             return None
         assert account is not None  # noqa: S101 - nothing matches where there is no account
-        await self._storage.write(paid.refund)
+        await self._storage.write(paid.refund, durable=False)
         self._policy.check(change.new, own_words(account.username_key, account.email))
         new_hash = await self._hasher.hash(change.new)
         changed = await self._storage.write(
@@ -198,7 +200,7 @@ class Accounts:
             return await self._hasher.verify(password_hash, presented_password)
         except Unavailable:
             # Nothing was learned from it.
-            await self._storage.write(paid.refund)
+            await self._storage.write(paid.refund, durable=False)
             raise
 
     async def _rehashed(self, account: Account, password: str) -> Account:

@@ -88,7 +88,7 @@ class Sweeper:
     async def _all(self, kind: str, step: Step) -> int:
         swept = 0
         while True:
-            gone = await self._storage.write(step)
+            gone = await self._storage.write(step, durable=False)
             self._swept.labels(kind).inc(gone)
             swept += gone
             if gone < STEP_ROWS:

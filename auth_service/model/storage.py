@@ -47,8 +47,11 @@ class Storage(Protocol):
         """Run `work` in a transaction that only reads, and return what it returns."""
         ...
 
-    async def write(self, work: Callable[[Records], T]) -> T:
+    async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         """Run `work` in one transaction: durable when this returns, undone when `work` raises.
+
+        With `durable` false nobody waits for the disk: it survives the end of any process, but not the end of the
+        machine within the same second. That is for what grants nothing and ends nothing.
 
         So a refusal that must be remembered (a copied token ends its session) is returned, not raised.
         """

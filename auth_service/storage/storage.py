@@ -54,13 +54,13 @@ class SqlStorage:
     async def read(self, work: Callable[[Records], T]) -> T:
         return await self._database.read(lambda connection: work(SqlRecords(connection)))
 
-    async def write(self, work: Callable[[Records], T]) -> T:
+    async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         def whole(connection: Connection) -> tuple[T, list[SecurityEvent], bool]:
             records = SqlRecords(connection)
             result = work(records)
             return result, records.security_events.appended, records.revocations.flush()
 
-        result, events, revoked = await self._database.write(whole)
+        result, events, revoked = await self._database.write(whole, durable=durable)
         if revoked and self._revoked is not None:
             self._revoked.set()
         for event in events:

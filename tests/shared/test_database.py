@@ -148,6 +148,33 @@ async def test_a_commit_is_on_the_disk_when_it_is_acknowledged(sqlite: Database)
     assert await sqlite.read(pragmas) == await sqlite.write(pragmas) == expected
 
 
+async def test_only_a_write_that_need_not_be_durable_does_not_wait_for_the_disk(
+    database: Database,
+) -> None:
+    """It is told for one transaction and for no other, whichever connection that gets; what it wrote is there."""
+    sqlite = database.engine.dialect.name == "sqlite"
+
+    def durability(connection: Connection) -> str:
+        add(connection)
+        shown = "PRAGMA synchronous" if sqlite else "SHOW synchronous_commit"
+        return str(connection.exec_driver_sql(shown).scalar_one())
+
+    durable, quick = ("2", "1") if sqlite else ("on", "off")
+    if not sqlite:  # the server of the tests waits for no disk by itself
+        await database.write(
+            lambda connection: connection.exec_driver_sql(
+                f"ALTER DATABASE {connection.engine.url.database} SET synchronous_commit = on"
+            )
+        )
+        database.engine.dispose()
+    told = [await database.write(durability, durable=flag) for flag in (True, False, False, True, False, True)]
+    assert told == [durable, quick, quick, durable, quick, durable]
+    assert await database.read(total) == len(told)
+    with pytest.raises(IntegrityError):
+        await database.write(lambda connection: connection.execute(figures.insert().values(name="a")), durable=False)
+    assert await database.read(total) == len(told)
+
+
 def test_the_files_are_closed_whatever_the_umask(sqlite_file: Path) -> None:
     """The database, its log and its index are 0600 in a 0700 folder, also under umask 0."""
     code = f"""

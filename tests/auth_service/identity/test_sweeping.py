@@ -158,10 +158,10 @@ class FailingStorage:
     async def read(self, work: Callable[[Records], T]) -> T:
         return await self._storage.read(work)
 
-    async def write(self, work: Callable[[Records], T]) -> T:
+    async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         if self._failures:
             raise self._failures.pop(0)
-        return await self._storage.write(work)
+        return await self._storage.write(work, durable=durable)
 
 
 async def test_sweeping_goes_on_after_a_failure(storage: SqlStorage, clock: FrozenClock) -> None:

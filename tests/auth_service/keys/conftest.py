@@ -98,9 +98,9 @@ class BreakableStorage:
         self._check()
         return await self._storage.read(work)
 
-    async def write(self, work: Callable[[Records], T]) -> T:
+    async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         self._check()
-        return await self._storage.write(work)
+        return await self._storage.write(work, durable=durable)
 
     def _check(self) -> None:
         if self.works_for is not None:

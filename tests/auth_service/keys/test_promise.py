@@ -101,7 +101,7 @@ class Link:
             await suspend()
         return result
 
-    async def write(self, work: Callable[[Records], T]) -> T:
+    async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         self._check()
         loop = asyncio.get_running_loop()
 
@@ -112,7 +112,7 @@ class Link:
                 asyncio.run_coroutine_threadsafe(suspend(), loop).result()
             return result
 
-        return await self._storage.write(suspended)
+        return await self._storage.write(suspended, durable=durable)
 
     def _check(self) -> None:
         if self.is_cut:
