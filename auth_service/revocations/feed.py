@@ -154,11 +154,13 @@ class RevocationFeed:
 
     async def _fresh_head(self) -> Head:
         """The end as it was read at most POLL_SECONDS ago, or as long ago as can be vouched for."""
-        head = self._head
-        if head is None or self._revoked.is_set() or self._age(head) > POLL_SECONDS:
+        # Twice: a look that was under way when this process committed may have come too early to see it.
+        for _ in range(2):
+            if self._is_seen():
+                break
             with contextlib.suppress(Unavailable):
                 await self._look_now()
-            head = self._head
+        head = self._head
         if head is None or self._age(head) > VOUCH_SECONDS:
             raise FeedUnavailable("The revocation feed cannot be read at present.")
         return head
@@ -179,6 +181,12 @@ class RevocationFeed:
             if not self.figures.waiting:
                 self._wanted.clear()
         return await self._fresh_head()
+
+    def _is_seen(self) -> bool:
+        """Whether what was read holds all that this process committed, and is no older than a look each poll."""
+        if self._head is None or self._look is not None or self._revoked.is_set():
+            return False
+        return self._age(self._head) <= POLL_SECONDS
 
     def _age(self, head: Head) -> float:
         return self._clock.monotonic() - head.read_monotonic

@@ -60,6 +60,14 @@ class Fleet:
     def url(self, name: str, path: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}{path}"
 
+    def environment(self, name: str) -> dict[str, str]:
+        """The settings of one process."""
+        return dict(self._environments[name])
+
+    def metrics_port(self, name: str) -> int:
+        environment = self._environments[name]
+        return int(environment.get("AUTH_METRICS_PORT") or environment["RESOURCE_METRICS_PORT"])
+
     def start(self, name: str) -> None:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AUTH_", "RESOURCE_"))}
         with self._log_file(name).open("ab") as log_file:
