@@ -144,6 +144,11 @@ class RemoteKeySet:
             return None
         return snapshot.keys.by_kid.get(kid)
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether asking the issuer would bring nothing now: the set is usable, and no fetch may be waited for."""
+        return self._flight is None and self._is_usable() and not self._gate.is_open
+
     async def await_key(self, kid: str) -> PublicJwk | None:
         """The key after asking the issuer again, where callers may still make us; None when it has no such key.
 

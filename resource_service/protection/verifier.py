@@ -68,11 +68,14 @@ class IssuerVerifier:
         return verified
 
     def verify(self, unverified_token: str, now: float) -> VerifiedAccessToken | None:
-        """The token verified with a key that is there; None when its key is not."""
+        """The token verified with a key that is there; None when its key is not, and the issuer may be asked."""
         unverified = self._decoder.read(unverified_token)
         key = self.keys.find(unverified.kid)
         snapshot = self.keys.snapshot
         if key is None or snapshot is None:
+            if self.keys.knows_all:
+                # Said at once: this is where a flood of unknown keys ends, at the least cost.
+                raise InvalidToken(TokenFault.UNKNOWN_KEY)
             return None
         verified = self._decoder.verify(unverified, key, now)
         self.cache.remember(unverified_token, verified, snapshot.generation)

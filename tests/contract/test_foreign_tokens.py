@@ -31,8 +31,8 @@ class Api:
 
     async def status(self, token: str, method: str = "GET", path: str = "/userData") -> int:
         headers = {"Authorization": f"Bearer {token}"}
-        json = {"json": 1} if method == "PUT" else {}
-        async with self._http.request(method, self._url + path, headers=headers, **json) as answer:
+        body = 1 if method == "PUT" else None
+        async with self._http.request(method, self._url + path, headers=headers, json=body) as answer:
             return answer.status
 
     async def wait_until_ready(self) -> None:

@@ -108,7 +108,7 @@ async def redirect(request: web.Request) -> web.StreamResponse:
 
 async def gzip_bomb(_request: web.Request) -> web.StreamResponse:
     """40 MB of blanks in 40 kB."""
-    body = gzip.compress(b" " * 40_000_000)
+    body = gzip.compress(b" " * 1_000_000) * 40  # members, one after the other: quick to make
     return web.Response(body=body, headers={"Content-Type": JWK_SET, "Content-Encoding": "gzip"})
 
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from resource_service.protection import remote_key_set
 from resource_service.protection.attempt_gate import REFILL_SECONDS
 from resource_service.protection.bounded_fetch import Document, FetchFault, FetchLimits
-from resource_service.protection.configuration import TrustedIssuer
+from resource_service.protection.configuration import STALE_SECONDS, TrustedIssuer
 from resource_service.protection.remote_key_set import KeysUnavailable, RemoteKeySet
 from tests.clock import FrozenClock
 from tests.protocol.minting import ISSUER, key_set_of, signing_key
@@ -400,6 +400,28 @@ async def test_unknown_keys_cannot_make_us_fetch_often(issuer: Issuer, clock: Fr
             for number in range(100):
                 assert await keys.await_key(f"random {number}") is None
             assert len(issuer.key_requests) == expected
+
+
+async def test_callers_are_told_when_asking_brings_nothing(issuer: Issuer, clock: FrozenClock) -> None:
+    """Known to be all there is: only of a usable set, when no fetch is under way and callers may cause none."""
+    async with key_set(issuer, clock) as keys:
+        assert not keys.knows_all
+        await first_set(keys)
+        for _ in range(2):
+            assert not keys.knows_all
+            await keys.await_key("unknown")
+        assert keys.knows_all
+        issuer.hold.clear()
+        clock.advance(REFILL_SECONDS)
+        assert not keys.knows_all
+        waiting = asyncio.create_task(keys.await_key("unknown"))
+        await until(lambda: keys.health().waiting == 1)
+        assert not keys.knows_all
+        issuer.hold.set()
+        await waiting
+        assert keys.knows_all
+        clock.advance(STALE_SECONDS)
+        assert not keys.knows_all
 
 
 async def test_failed_attempts_count_too(issuer: Issuer, clock: FrozenClock) -> None:
