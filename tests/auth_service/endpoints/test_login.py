@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from auth_service.identity.passwords import OWASP_ARGON2ID
-from auth_service.model.account import Account
-from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
+from tests.auth_service.endpoints.state import change_account
 from tests.auth_service.running import (
     EACH_DATABASE,
     NEW_PASSWORD,
     PASSWORD,
     AuthClient,
     assert_refused,
-    in_database,
     running_auth,
 )
 from tests.clock import FrozenClock
 from tests.wire import Reply
 
 OTHERS_AND_OURS = {"http://localhost:8002": ["data:read", "data:write"], "http://localhost:9000": ["mail:send"]}
-
-
-async def change_account(settings: AuthSettings, username: str, **changes: object) -> None:
-    """Store another state of an account, as an operator would."""
-
-    def work(records: Records) -> None:
-        account = records.accounts.find_by_username_key(username)
-        assert isinstance(account, Account)
-        records.accounts.update(replace(account, **changes))  # type: ignore[arg-type]
-
-    await in_database(settings, work)
 
 
 def without_id(reply: Reply) -> tuple[int, dict[str, str], bytes]:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from auth_service.settings import AuthSettings
+from tests.auth_service.endpoints.state import change_account
 from tests.auth_service.running import (
     EACH_DATABASE,
     NEW_PASSWORD,
@@ -126,8 +127,6 @@ async def test_of_changes_at_once_one_counts(auth: AuthClient) -> None:
 
 async def test_an_account_without_a_password_has_none_to_change(auth: AuthClient, auth_settings: AuthSettings) -> None:
     """Hostile cases, CVE-2026-41571: no text is the present password of an account that has none."""
-    from tests.auth_service.endpoints.test_login import change_account
-
     tokens = await auth.new_user()
     await change_account(auth_settings, "alice", password_hash=None)
     for presented in ("", "null", "None", PASSWORD):
