@@ -254,8 +254,11 @@ def _read_rows(records: Records, after: Position, head: Position) -> tuple[int, 
 
 
 def _is_at(after: Position, head: Position) -> bool:
-    """Whether there is nothing behind `after`; a position without a mark is taken at its number."""
-    return after.seq == head.seq and after.mark in ("", head.mark)
+    """Whether there is nothing behind `after`; a position without a mark is taken at its number.
+
+    The beginning is nowhere: who has no position is told one, even where there is nothing else to tell.
+    """
+    return after != START and after.seq == head.seq and after.mark in ("", head.mark)
 
 
 def _look_at_failure(task: asyncio.Task[Any]) -> None:
