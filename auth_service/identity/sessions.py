@@ -16,6 +16,7 @@ from auth_service.model.refresh_token import RefreshToken, new_successor_salt
 from auth_service.model.revocation import revoked_session, revoked_token
 from auth_service.model.security_event import Act, SecurityEventKind
 from auth_service.model.session import (
+    MAX_SESSIONS,
     EndReason,
     Refusal,
     Refused,
@@ -207,8 +208,12 @@ def _open(records: Records, proved: Account, session: Session) -> bool:
     account = records.accounts.hold(proved.sub)
     if account is None or not account.is_active or account.password_changed_at != proved.password_changed_at:
         return False
-    records.sessions.add(session)
     act = Act(session.opened_at, session.opened_from, session.sub)
+    for sid in records.sessions.crowded_out(session.sub, at=act.at, keep=MAX_SESSIONS - 1):
+        crowded_out = records.sessions.hold(sid)
+        if crowded_out is not None:
+            _end(records, crowded_out, EndReason.CROWDED_OUT, act)
+    records.sessions.add(session)
     records.security_events.append(
         act.done(SecurityEventKind.SESSION_OPENED, sub=session.sub, sid=session.sid, client_id=session.grant.client_id)
     )

@@ -28,6 +28,9 @@ from shared.scope import Scope
 SESSION_ID_BYTES = 16
 """128 random bits (ASVS 5.0 7.2.3)."""
 SESSION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
+MAX_SESSIONS = 100
+"""Sessions of one account that go on at a time; one more ends the one not used for longest. Without a bound one account
+could make reading, ending and publishing its sessions a burden on everybody."""
 MAX_GRACE_SECONDS = 60
 """No lost answer takes longer to be missed; Okta and Cognito allow as much."""
 
@@ -56,6 +59,7 @@ class EndReason(StrEnum):
     PASSWORD_CHANGED = "password_changed"
     ACCOUNT_DISABLED = "account_disabled"
     ACCOUNT_DELETED = "account_deleted"
+    CROWDED_OUT = "crowded_out"
     TOKEN_REUSED = "token_reused"
     TOKEN_REVOKED = "token_revoked"
 
@@ -228,6 +232,10 @@ class SessionRecords(Protocol):
 
     def live_of(self, sub: str, *, at: float) -> Sequence[Session]:
         """The account's sessions that go on, the one used last first."""
+        ...
+
+    def crowded_out(self, sub: str, *, at: float, keep: int) -> Sequence[str]:
+        """The `sid` of each session that goes on beyond the `keep` that were used last."""
         ...
 
     def end_all(self, sub: str, reason: EndReason, *, at: float, except_sid: str | None = None) -> Sequence[str]:

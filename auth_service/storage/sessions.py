@@ -14,6 +14,9 @@ from auth_service.oauth.authentication import Authentication
 from auth_service.storage.tables import sessions
 from shared.scope import Scope
 
+MAX_CROWDED_OUT = 100
+"""Sessions found at a time beyond the bound; there are more only where the bound is younger than they are."""
+
 _columns = sessions.c
 _select = select(sessions)
 _find = _select.where(_columns.sid == bindparam("wanted"))
@@ -51,6 +54,18 @@ class SqlSessions:
             .order_by(_columns.last_used_at.desc(), _columns.sid)
         )
         return [_session(row) for row in self._connection.execute(statement)]
+
+    def crowded_out(self, sub: str, *, at: float, keep: int) -> Sequence[str]:
+        statement = (
+            select(_columns.sid)
+            .where(_columns.sub == sub, _columns.ended_at.is_(None))
+            .where(_columns.idle_expires_at > at, _columns.expires_at > at)
+            .order_by(_columns.last_used_at.desc(), _columns.sid)
+            .offset(keep)
+            # SQLite takes an offset only with a limit.
+            .limit(MAX_CROWDED_OUT)
+        )
+        return list(self._connection.execute(statement).scalars())
 
     def end_all(self, sub: str, reason: EndReason, *, at: float, except_sid: str | None = None) -> Sequence[str]:
         statement = update(sessions).where(_columns.sub == sub, _columns.ended_at.is_(None))

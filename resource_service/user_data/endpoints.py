@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,6 +38,10 @@ JSON = "application/json"
 ITEM_PATH = "/userData/{name:[^/]+}"
 """Any one segment, so that a name which cannot be is told so instead of "nothing is here"."""
 PRIVATE = {"Cache-Control": "private, no-store"}
+WRITE_SECONDS = 10.0
+"""How long a client may take for one piece of a long listing."""
+MAX_STREAMS = 32
+"""Long listings sent at a time: each holds about a megabyte while its client is slow."""
 
 _BEFORE, _AFTER = b'{"status":"Success","data":{', b"}}"
 _LISTING_SCHEMA: Mapping[str, Any] = {
@@ -62,6 +67,7 @@ class Listing:
 
     def __init__(self, store: ItemStore) -> None:
         self._store = store
+        self._streams = 0
 
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get("/userData", self.get)]
@@ -87,17 +93,23 @@ class Listing:
 
         Each item is as it was at some moment while the listing was sent; one that does not change is in it once.
         """
-        response = web.StreamResponse(headers={**PRIVATE, "Content-Type": JSON})
-        await begin_answer(request, response)
-        if request.method == "HEAD":
+        if self._streams >= MAX_STREAMS:
+            raise Unavailable("Too many long listings are being sent.")
+        self._streams += 1
+        try:
+            response = web.StreamResponse(headers={**PRIVATE, "Content-Type": JSON})
+            await begin_answer(request, response)
+            if request.method == "HEAD":
+                return response
+            await _write(request, response, _BEFORE + _members(page))
+            while page.next_after is not None:
+                page = await self._store.page(owner, page.next_after)
+                if page.items:
+                    await _write(request, response, b"," + _members(page))
+            await _write(request, response, _AFTER)
             return response
-        await response.write(_BEFORE + _members(page))
-        while page.next_after is not None:
-            page = await self._store.page(owner, page.next_after)
-            if page.items:
-                await response.write(b"," + _members(page))
-        await response.write(_AFTER)
-        return response
+        finally:
+            self._streams -= 1
 
 
 class OneItem:
@@ -185,6 +197,17 @@ class OneItem:
         if not await self._store.delete(_owner(request), name, preconditions):
             raise _no_such_item()
         return web.Response(status=204, headers=PRIVATE)
+
+
+async def _write(request: web.Request, response: web.StreamResponse, piece: bytes) -> None:
+    """Send a piece; a client that does not take it in time is cut off, for what waits for it is held in memory."""
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(piece)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionAbortedError("the client does not read") from None
 
 
 def _owner(request: web.Request) -> Owner:

@@ -13,7 +13,7 @@ from auth_service.model.account import Account
 from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.security_event import Act, Outcome, SecurityEvent, SecurityEventKind
-from auth_service.model.session import EndReason, Refusal
+from auth_service.model.session import MAX_SESSIONS, EndReason, Refusal
 from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import metadata
 from shared.database import Database
@@ -255,6 +255,27 @@ async def test_all_sessions_but_one_are_ended(
     assert [one.sid for one in await sessions.live_of(alice.sub)] == [opened.session.sid]
     ended = [event.sid for event in await events(storage) if event.kind is SecurityEventKind.SESSION_ENDED]
     assert sorted(ended, key=str) == sorted(other.session.sid for other in others)
+
+
+async def test_an_account_has_a_bounded_number_of_sessions(
+    sessions: Sessions, alice: Account, clock: FrozenClock, storage: SqlStorage
+) -> None:
+    """One sign-in more than there may be sessions ends the one not used for longest, and only that; it is in the trail
+    and in the feed like any other ending."""
+    opened = []
+    for _ in range(MAX_SESSIONS):
+        opened.append(await open_session(sessions, alice))
+        clock.advance(1)
+    await refreshed(sessions, opened[0].refresh_token)
+    clock.advance(1)
+    await open_session(sessions, alice)
+    going_on = {one.sid for one in await sessions.live_of(alice.sub)}
+    assert len(going_on) == MAX_SESSIONS
+    assert opened[0].session.sid in going_on
+    assert opened[1].session.sid not in going_on
+    assert await refresh(sessions, opened[1].refresh_token) is Refusal.ENDED
+    (event,) = [event for event in await events(storage) if event.kind is SecurityEventKind.SESSION_ENDED]
+    assert (event.sid, event.detail["reason"]) == (opened[1].session.sid, "crowded_out")
 
 
 async def test_the_database_holds_no_usable_token(sessions: Sessions, opened: OpenSession, database: Database) -> None:
