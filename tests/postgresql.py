@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -34,10 +35,12 @@ class PostgreSQL:
         words = ["-U", "signet", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         _run(self.user, self.programs / "initdb", "-D", self._data, *words)
 
-    def start(self) -> None:
-        """Start it and wait until it answers. Not durable on purpose: fsync is off."""
+    def start(self, *, durable: bool = False) -> None:
+        """Start it and wait until it answers. Not durable unless asked for: tests need no disk to be waited for."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        options += " -c max_connections=100 -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        options += " -c max_connections=100"
+        if not durable:
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         log = self.folder / "log"
         _run(self.user, self.programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", options, "start")
 
@@ -85,8 +88,15 @@ def find_programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """One server for the whole run, gone at its end."""
+    require_engine("PostgreSQL", find_programs() is not None)
+    with running_postgresql() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSQL]:
+    """A server with a new cluster, gone at the end."""
     programs = find_programs()
-    require_engine("PostgreSQL", programs is not None)
     assert programs is not None
     # Not pytest's temporary folder: the server runs as another user, who may not pass through root's folders.
     server = PostgreSQL(
@@ -96,7 +106,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         os.chown(server.folder, server.user.pw_uid, server.user.pw_gid)
     try:
         server.create_cluster()
-        server.start()
+        server.start(durable=durable)
         yield server
     finally:
         server.stop("immediate")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import revocation, service, verifier
+from tests.bench import auth, revocation, service, verifier
 from tests.bench.load import require_wrk
 
-SECTIONS = {"service": service.main, "verifier": verifier.main, "revocation": revocation.main}
+SECTIONS = {
+    "service": service.main,
+    "auth": auth.main,
+    "verifier": verifier.main,
+    "revocation": revocation.main,
+}
 
 
 def main(names: list[str]) -> None:

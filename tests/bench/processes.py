@@ -29,6 +29,11 @@ class Server:
     url: str
     start_seconds: float
 
+    def processor_seconds(self) -> float:
+        """What the process has used of a core so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_megabytes(self) -> float:
         """The memory the process holds now (VmRSS)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
