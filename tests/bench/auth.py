@@ -103,18 +103,18 @@ def _refreshes(name: str, folder: Path, url: str) -> None:
     with _service(folder, url):
         pass
     _run(add_accounts(url))
-    stored = 0
+    stored, client = 0, _RefreshClient()
     for wanted in (FEW, MANY):
         stored = add_sessions(url, stored, wanted, seconds=LOADING_SECONDS)
         settle(url)
         report.heading(f"Refreshes, durable, {name}, {stored:,} sessions stored; load average {_load_average()}")
         if stored < wanted:
             report.line("sessions", f"{stored:,}", f"as many as could be loaded in {LOADING_SECONDS} s of {wanted:,}")
-        _measure_refreshes(folder, url, stored)
+        client.stored = stored
+        _measure_refreshes(folder, url, client)
 
 
-def _measure_refreshes(folder: Path, url: str, stored: int) -> None:
-    client = _RefreshClient(stored)
+def _measure_refreshes(folder: Path, url: str, client: _RefreshClient) -> None:
     with _service(folder, url) as server:
         _run(closed_loop(_port(server), REFRESH_WORKERS, 1, client.refresh))
         rounds = _interleaved("rsa", server, REFRESH_WORKERS, client.refresh)
@@ -165,13 +165,13 @@ def _interleaved(bare: str, server: Server, workers: int, step: Step) -> _Rounds
 class _RefreshClient:
     """Holds the newest token of each session that was used."""
 
-    def __init__(self, stored: int) -> None:
-        self._stored = stored
+    def __init__(self) -> None:
+        self.stored = 0
         self._newest: dict[int, str] = {}
 
     async def refresh(self, connection: Connection, number: int) -> int:
         """Use a session that no other worker uses."""
-        chosen = random.randrange(self._stored // REFRESH_WORKERS) * REFRESH_WORKERS + number
+        chosen = random.randrange(self.stored // REFRESH_WORKERS) * REFRESH_WORKERS + number
         token = self._newest.get(chosen) or first_token(chosen).clear_text()
         body = f"grant_type=refresh_token&refresh_token={token}".encode()
         status, content = await connection.send("POST", "/token", body, FORM)
