@@ -124,12 +124,13 @@ async def test_only_what_is_whole_is_swept_in_small_steps(storage: SqlStorage, d
     """A row that says nothing goes, be it old or from a wrong clock; one that still counts stays, and counts."""
     rows = [{"budget_key": bytes([number]), "full_at": NOW - 1 - number} for number in range(5)]
     rows += [{"budget_key": b"wrong clock", "full_at": NOW + 365 * 86_400}]
+    rows += [{"budget_key": b"not whole yet", "full_at": NOW + 1}]
     await database.write(lambda connection: connection.execute(insert(throttle_budgets), rows))
     for _ in range(3):
         await charge(storage, THREE)
     swept = [await storage.write(lambda records: records.budgets.sweep(before=NOW, limit=4)) for _ in range(3)]
     assert swept == [4, 2, 0]
-    assert (await stored(database)).keys() == {THREE.key}
+    assert (await stored(database)).keys() == {THREE.key, b"not whole yet"}
     await wait_of(storage, THREE)
 
 
