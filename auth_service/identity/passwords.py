@@ -18,6 +18,7 @@ import argon2
 from argon2.exceptions import VerifyMismatchError
 
 from shared.errors import Unavailable
+from shared.memory import ReusedBlocks
 
 T = TypeVar("T")
 
@@ -47,7 +48,9 @@ class PasswordHasher:
     def __init__(self, *, threads: int, queue_length: int, profile: argon2.Parameters = OWASP_ARGON2ID) -> None:
         self._argon2 = argon2.PasswordHasher.from_parameters(profile)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password-hash")
+        self._threads = threads
         self._capacity = threads + queue_length
+        self._memory = ReusedBlocks()
         self._nobodys_hash = _hash_that_nothing_matches(profile)
         self.pending = 0
         """Passwords that are being hashed or wait for it."""
@@ -88,10 +91,18 @@ class PasswordHasher:
     async def _run(self, work: Callable[[], T]) -> T:
         self.require_room()
         self.pending += 1
+        self._memory.expect(more=self.pending > self._threads)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
         finally:
             self.pending -= 1
+            self._memory.expect(more=self.pending > self._threads)
+
+    def _work(self, work: Callable[[], T]) -> T:
+        result = work()
+        if self.pending <= 1:
+            self._memory.give_back()
+        return result
 
 
 def is_unicode(text: str) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import resource
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +173,28 @@ async def test_the_loop_goes_on_while_passwords_are_hashed() -> None:
         await asyncio.sleep(0.001)
     assert turns > 10
     await hasher.close()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs the allocator of glibc")
+async def test_hashes_that_wait_reuse_the_memory_of_those_before() -> None:
+    """In a burst the memory of a hash is not fetched from the system anew; when nothing waits it is given back."""
+    hasher = PasswordHasher(threads=1, queue_length=20)
+    password_hash = await hasher.hash(PASSWORD)
+    alone, before = page_faults(), resident_kilobytes()
+    await hasher.verify(password_hash, PASSWORD)
+    alone = page_faults() - alone
+    burst = page_faults()
+    await asyncio.gather(*(hasher.verify(password_hash, PASSWORD) for _ in range(20)))
+    burst = page_faults() - burst
+    await hasher.close()
+    assert burst < 3 * alone
+    assert resident_kilobytes() < before + 10_000
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def resident_kilobytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
