@@ -90,6 +90,9 @@ async def test_a_refund_gives_the_unit_back(storage: SqlStorage) -> None:
     for _ in range(3):
         await charge(storage, THREE)
     await wait_of(storage, THREE)
+    await storage.write(lambda records: records.budgets.refund([THREE]))
+    await charge(storage, THREE)
+    await wait_of(storage, THREE)
     # What was taken in vain has come back by itself in the meantime; the budget is whole and not more than that.
     await storage.write(lambda records: records.budgets.refund([THREE]))
     for _ in range(3):
