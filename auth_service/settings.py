@@ -13,7 +13,7 @@ from msgspec import Meta, field
 from auth_service.keys.sealing import HOW_TO_MAKE_ONE, MasterKey
 from shared.database import parse_database_url
 from shared.scope import Scope
-from shared.settings import Check, Port, Secret, Settings, check_url
+from shared.settings import Check, Port, Secret, Settings, check_url, is_loopback
 
 MAX_ACCESS_TOKEN_SECONDS = 900
 """The longest life of an access token: what a resource server accepts, too (contract; RFC 9068 leaves it open)."""
@@ -78,9 +78,11 @@ def _check_session_seconds(seconds: int, settings: Mapping[str, Any]) -> int:
 def _check_trusted_proxies(networks: tuple[str, ...], _settings: Mapping[str, Any]) -> tuple[str, ...]:
     for network in networks:
         try:
-            ip_network(network)
+            prefix = ip_network(network).prefixlen
         except ValueError:
             raise ValueError("must list addresses or networks such as 10.0.0.0/8") from None
+        if prefix == 0:
+            raise ValueError("must not trust everybody: then anybody may name any address")
     return networks
 
 
@@ -142,7 +144,10 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
 
     def warnings(self) -> list[str]:
         """What is allowed but should be seen in the log."""
-        return [f"plain http is accepted for the host {host}" for host in self.plain_http_hosts]
+        found = [f"plain http is accepted for the host {host}" for host in self.plain_http_hosts]
+        if not is_loopback(self.metrics_host):
+            found.append(f"the metrics are served beyond this machine, on {self.metrics_host}")
+        return found
 
 
 def _is_embedded(url: Secret) -> bool:

@@ -6,7 +6,7 @@ import click
 
 from auth_service.app import administration_of, session_policy
 from auth_service.commands.console import fail, instant, json_option, run, show
-from auth_service.identity.administration import OPERATOR
+from auth_service.identity.accounts import OPERATOR
 from auth_service.identity.sessions import Ending, Sessions
 from auth_service.model.caller import NOWHERE
 from auth_service.model.session import EndReason

@@ -52,7 +52,8 @@ def add(username: str, *, email: str | None, name: str | None, as_json: bool) ->
     async def work(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> list[dict[str, object]]:
         async with accounts_of(settings, storage, clock) as accounts:
             try:
-                return [_row(await accounts.register(Registration(username, password, email, name), NOWHERE))]
+                registration = Registration(username, password, email, name)
+                return [_row(await accounts.register(registration, NOWHERE, by_operator=True))]
             except ServiceError as error:
                 fail(error.description)
 

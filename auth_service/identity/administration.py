@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from auth_service.identity.accounts import own_words
+from auth_service.identity.accounts import OPERATOR, own_words
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import end_sessions
@@ -19,9 +19,6 @@ from auth_service.model.security_event import Act, SecurityEvent, SecurityEventK
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
-
-OPERATOR = "operator"
-"""The actor in the audit trail of what is done on the service's own machine."""
 
 
 class AccountAdministration:

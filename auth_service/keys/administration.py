@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.rotation import OPERATOR, KeyStoreConflict, MakeKey, NewKey, Rotation, add_key, make_changes
 from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
-from auth_service.keys.sealing import MasterKeys
+from auth_service.keys.sealing import MasterKeys, MasterKeyUnusable
 from auth_service.model.caller import NOWHERE
 from auth_service.model.revocation import revoked_key
 from auth_service.model.security_event import Act, SecurityEventKind
@@ -82,7 +82,13 @@ class KeyAdministration:
         ]
 
     async def rotate(self) -> StartedRotation:
-        """Publish a new key now, to sign as soon as every cache can have it. One that waits already is that key."""
+        """Publish a new key now, to sign as soon as every cache can have it. One that waits already is that key.
+
+        Raises MasterKeyUnusable where the keys that are there cannot be opened: services that can open those could not
+        open the new one.
+        """
+        for record in await self._published():
+            self._open(record)
         added = await self._rotation.introduce(by_command=True)
         await self._rotation.apply(await self._published())
         published = await self._published()
@@ -116,6 +122,17 @@ class KeyAdministration:
         """
         return await self._storage.write(self._reseal)
 
+    def _open(self, record: SigningKeyRecord) -> None:
+        if record.sealed is not None:
+            self._master_keys.open(record.kid, record.sealed)
+
+    def _can_open(self, record: SigningKeyRecord) -> bool:
+        try:
+            self._open(record)
+        except MasterKeyUnusable:
+            return False
+        return True
+
     async def _published(self) -> Sequence[SigningKeyRecord]:
         return await self._storage.read(lambda records: records.signing_keys.published())
 
@@ -134,10 +151,13 @@ class KeyAdministration:
         make_changes(records, [withdrawal], act)
         if active is not None:
             return active.kid
-        if waiting is not None:
+        if waiting is not None and self._can_open(waiting):
             # Rather than the replacement: some caches have it already.
             make_changes(records, [Change(waiting, waiting.activated(now))], act)
             return waiting.kid
+        if waiting is not None:
+            # It could never sign, and a key that cannot be opened keeps every process from reading the keys.
+            make_changes(records, [Change(waiting, waiting.revoked(now))], act)
         add_key(records, replacement.record(KeyState.ACTIVE, now), act)
         return replacement.kid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from auth_service.oauth.errors import InvalidScope, InvalidTarget
+from auth_service.oauth.errors import InvalidScope
 from shared.scope import Scope
 
 PROFILE_SCOPES = Scope.parse("profile email")
@@ -19,21 +19,9 @@ class Resource:
     identifier: str
     scopes: Scope
 
-    def grant(self, asked: str | None) -> Scope:
-        """The part of the scope asked for that can be granted here; all of the resource's own when none was asked for.
-
-        Raises InvalidScope for a malformed scope and for one of which nothing is left (RFC 6749 section 3.3).
-        """
-        if asked is None:
-            return self.scopes
-        try:
-            wanted = Scope.parse(asked)
-        except ValueError:
-            raise InvalidScope("The scope is malformed.") from None
-        granted = wanted & (self.scopes | PROFILE_SCOPES)
-        if not granted:
-            raise InvalidScope("None of this scope can be granted for this resource.")
-        return granted
+    def grantable(self, wanted: Scope) -> Scope:
+        """The part of `wanted` that can be granted here."""
+        return wanted & (self.scopes | PROFILE_SCOPES)
 
 
 class Resources:
@@ -48,14 +36,24 @@ class Resources:
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._by_identifier.values())
 
-    def find(self, identifier: str | None) -> Resource:
-        """The resource with this identifier, the default one for None; InvalidTarget when there is none such."""
-        if identifier is None:
-            return self.default
-        resource = self._by_identifier.get(identifier)
-        if resource is None:
-            raise InvalidTarget("There is no such resource.")
-        return resource
+    def grant(self, asked: str | None) -> tuple[Resource, Scope]:
+        """The resource that a scope is for, and the part of the scope that can be granted there.
+
+        Without a scope: the default resource and all that it offers. Otherwise the first resource that offers any of
+        the scope; a token is for one resource (RFC 9068 section 3), so what belongs to others is left out. InvalidScope
+        for a malformed scope and for one of which nothing can be granted (RFC 6749 section 3.3).
+        """
+        if asked is None:
+            return self.default, self.default.scopes
+        try:
+            wanted = Scope.parse(asked)
+        except ValueError:
+            raise InvalidScope("The scope is malformed.") from None
+        resource = next((one for one in self if not one.scopes.isdisjoint(wanted)), self.default)
+        granted = resource.grantable(wanted)
+        if not granted:
+            raise InvalidScope("Nothing of this scope can be granted.")
+        return resource, granted
 
     def scopes_supported(self) -> list[str]:
         """Every scope that can be granted, in a stable order."""

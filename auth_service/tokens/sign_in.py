@@ -29,7 +29,7 @@ class InvalidCredentials(ServiceError):
 
 
 class SignIn:
-    """Opens first-party sessions for the default resource."""
+    """Opens first-party sessions for the resource that the scope is for."""
 
     def __init__(
         self, accounts: Accounts, sessions: Sessions, resources: Resources, issuer: TokenIssuer, clock: Clock
@@ -46,8 +46,7 @@ class SignIn:
         Unavailable, InvalidScope and TooManyRequests before any credential is looked at; InvalidCredentials.
         """
         self._issuer.require_key()
-        resource = self._resources.default
-        scope = resource.grant(asked_scope)
+        resource, scope = self._resources.grant(asked_scope)
         proof = await self._accounts.authenticate(presented, caller)
         if proof is None:
             raise InvalidCredentials

@@ -86,17 +86,20 @@ async def test_a_scope_of_which_nothing_is_left_is_refused(auth: AuthClient) -> 
         assert without_id(replies[0]) == without_id(replies[1])
 
 
-async def test_only_the_default_resources_scopes_are_granted(
-    auth_environment: dict[str, str], clock: FrozenClock
-) -> None:
-    """A second resource's scope is none of a token that is for the first."""
+async def test_the_resource_follows_from_the_scope(auth_environment: dict[str, str], clock: FrozenClock) -> None:
+    """Without a scope the token is for the first resource; a scope is for the first that offers any of it, and what
+    belongs to another resource is left out: a token has one audience."""
     resources = str(OTHERS_AND_OURS).replace("'", '"')
     settings = AuthSettings.load({**auth_environment, "AUTH_RESOURCES": resources})
     async with running_auth(settings, clock) as auth:
         await auth.register()
         tokens = await auth.login()
         assert (tokens.claims["aud"], tokens.scope) == ("http://localhost:8002", "data:read data:write")
-        reply = await auth.post("/login", {"username": "alice", "password": PASSWORD, "scope": "mail:send"})
+        tokens = await auth.login(scope="mail:send profile")
+        assert (tokens.claims["aud"], tokens.scope) == ("http://localhost:9000", "mail:send profile")
+        tokens = await auth.login(scope="mail:send data:read")
+        assert (tokens.claims["aud"], tokens.scope) == ("http://localhost:8002", "data:read")
+        reply = await auth.post("/login", {"username": "alice", "password": PASSWORD, "scope": "nobody:offers"})
         assert_refused(reply, 400, "invalid_scope")
 
 

@@ -185,16 +185,25 @@ async def test_sealing_anew_without_the_old_master_key_changes_nothing(installat
 
 
 async def test_a_lost_master_key_is_survived_by_revoking(installation: Installation) -> None:
-    """The way that the message names leads out: the keys that cannot be opened are replaced."""
+    """The way that the message names leads out: the key that cannot be opened is replaced, and so is one that waits to
+    follow it and cannot be opened either."""
     await installation.administration.rotate()
     ring, administration = installation.under(MasterKey.parse(new_master_key()))
-    for _ in range(2):
-        with pytest.raises(MasterKeyUnusable, match="keys revoke"):
-            await ring.refresh()
-        unreadable = [key.record for key in await administration.listing() if key.sealed_currently is False]
-        await administration.revoke(unreadable[0].kid)
+    with pytest.raises(MasterKeyUnusable, match="keys revoke"):
+        await ring.refresh()
+    unreadable = [key.record for key in await administration.listing() if key.sealed_currently is False]
+    await administration.revoke(unreadable[0].kid)
     await ring.refresh()
     ring.signing_key().sign(b"message")
+
+
+async def test_a_rotation_under_another_master_key_is_refused(installation: Installation) -> None:
+    """A command in a shell with the wrong master key must not store a key that the running services cannot open."""
+    before = await installation.states()
+    _, administration = installation.under(MasterKey.parse(new_master_key()))
+    with pytest.raises(MasterKeyUnusable, match="AUTH_MASTER_KEY"):
+        await administration.rotate()
+    assert await installation.states() == before
 
 
 async def test_the_listing_says_what_comes_next(installation: Installation) -> None:
