@@ -7,6 +7,7 @@ ends, the other is stopped, and its exit code is ours.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 """Longer than a service takes to finish what is in flight (shared.serving.GRACE_SECONDS)."""
 POLL_SECONDS = 0.05
+MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Service:
         """Host and port; a value that is no number is left for the service itself to refuse."""
         default = self.default_metrics_port if kind else self.default_port
         port = environ.get(f"{self.prefix}_{kind}PORT", "")
-        return environ.get(f"{self.prefix}_{kind}HOST", "127.0.0.1"), int(port) if port.isdecimal() else default
+        number = int(port) if port.isdecimal() else default
+        return environ.get(f"{self.prefix}_{kind}HOST", "127.0.0.1"), number if number <= MAX_PORT else default
 
     def is_ready(self, environ: Mapping[str, str]) -> bool:
         """Whether it answers 200 on /readyz."""
@@ -50,6 +53,17 @@ class Service:
 
 
 SERVICES = (Service("auth_service", "AUTH", 8001, 9001), Service("resource_service", "RESOURCE", 8002, 9002))
+
+
+def joined(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which the two know each other on whatever ports were chosen; what is set is left as it is."""
+    auth, resource = (f"http://localhost:{service.address(environ)[1]}" for service in SERVICES)
+    made = {"RESOURCE_ISSUER": auth, "AUTH_RESOURCES": json.dumps({resource: ["data:read", "data:write"]})}
+    given = {name for name in made if name in environ or f"{name}_FILE" in environ}
+    # An issuer or identifier of the caller's own is not for us to pair.
+    if any(f"{name}{suffix}" in environ for name in ("AUTH_ISSUER", "RESOURCE_IDENTIFIER") for suffix in ("", "_FILE")):
+        given = set(made)
+    return {**environ, **{name: value for name, value in made.items() if name not in given}}
 
 
 def taken_ports(environ: Mapping[str, str]) -> list[str]:
@@ -156,7 +170,7 @@ def main() -> int:
             print(f"  - {problem}", file=sys.stderr)
         print("Stop that program, or set another port.", file=sys.stderr)
         return 1
-    return asyncio.run(run(os.environ))
+    return asyncio.run(run(joined(os.environ)))
 
 
 if __name__ == "__main__":
