@@ -41,7 +41,14 @@ REUSE_SECONDS: Final = 3.0
 """For how long a signed document is given out again; readers refuse one that is a minute old."""
 KEPT_DOCUMENTS: Final = 32
 MAX_WAITING: Final = 10_000
-"""Readers that may wait at a time; the next ones are told to come back."""
+"""Readers that may wait at a time; the next ones are answered at once."""
+MAX_PAGES_READ: Final = 2
+"""Pages of the feed read from the database at a time."""
+MAX_CATCHING_UP: Final = 64
+"""Different pages that may be asked for at a time; the next ones are told to come back. Readers at one position share
+a page."""
+MAX_IN_LINE: Final = 64
+"""Entries up to which a document is encoded on the event loop; a longer one goes to a thread."""
 
 
 class FeedUnavailable(Unavailable):
@@ -104,6 +111,8 @@ class RevocationFeed:
         self._moved = asyncio.Event()
         self._wanted = asyncio.Event()
         self._documents: OrderedDict[tuple[Position, Position], asyncio.Task[SignedDocument]] = OrderedDict()
+        self._pages = asyncio.Semaphore(MAX_PAGES_READ)
+        self._catching_up = 0
         self._is_closed = False
         self.figures = FeedFigures()
 
@@ -167,7 +176,8 @@ class RevocationFeed:
 
     async def _await_move(self, head: Head, wait_seconds: float) -> Head:
         if self.figures.waiting >= MAX_WAITING:
-            raise FeedUnavailable("Too many wait for the revocation feed.")
+            # Answered at once instead of held: who fills the places must not keep the others from hearing anything.
+            return head
         self.figures.waiting += 1
         self._wanted.set()
         try:
@@ -231,7 +241,7 @@ class RevocationFeed:
         if _is_at(after, head.position):
             begun, rows = after.seq, ()
         else:
-            begun, rows = await self._storage.read(lambda records: _read_rows(records, after, head.position))
+            begun, rows = await self._catch_up(after, head)
         reached = rows[-1][0] if len(rows) == MAX_ENTRIES else head.position
         document = RevocationDocument(
             issuer=self._issuer,
@@ -241,9 +251,25 @@ class RevocationFeed:
             head=head.position.seq,
             entries=[entry for _, entry in rows],
         )
-        body = encode_document(document, self._keys.signing_key())
+        signing_key = self._keys.signing_key()
+        if len(rows) <= MAX_IN_LINE:
+            body = encode_document(document, signing_key)
+        else:
+            body = await asyncio.to_thread(encode_document, document, signing_key)
         self.figures.signatures += 1
         return SignedDocument(body, begun, reached, self._clock.monotonic())
+
+    async def _catch_up(self, after: Position, head: Head) -> tuple[int, Sequence[tuple[Position, Revocation]]]:
+        """The entries behind a position. Where somebody stands is theirs to say, so only a few are served at a time:
+        pages for readers that lag, or pretend to, must not keep the end from being read for everybody else."""
+        if self._catching_up >= MAX_CATCHING_UP:
+            raise FeedUnavailable("Too many readers are catching up with the revocation feed.")
+        self._catching_up += 1
+        try:
+            async with self._pages:
+                return await self._storage.read(lambda records: _read_rows(records, after, head.position))
+        finally:
+            self._catching_up -= 1
 
 
 def _read_rows(records: Records, after: Position, head: Position) -> tuple[int, Sequence[tuple[Position, Revocation]]]:
