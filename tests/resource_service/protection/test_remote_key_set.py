@@ -424,7 +424,7 @@ async def test_callers_are_told_when_asking_brings_nothing(issuer: Issuer, clock
         assert not knows_all()
         issuer.hold.set()
         await waiting
-        await until(lambda: knows_all())
+        await until(knows_all)
         clock.advance(STALE_SECONDS)
         assert not knows_all()
 
