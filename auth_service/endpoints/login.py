@@ -43,7 +43,6 @@ class LoginEndpoint:
             summary="Sign in with a user name and a password.",
             body=LoginRequest,
             answers={200: Answer("Signed in.", TokenAnswer, headers={"Set-Cookie": "Makes this device known."})},
-            headers={"Cookie": "What an earlier sign-in gave this device, where there is something."},
             errors=(
                 InvalidRequest,
                 InvalidScope,
