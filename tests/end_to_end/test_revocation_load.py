@@ -94,7 +94,7 @@ def _start_seconds(fleet: Fleet) -> float:
 
 
 async def test_a_thousand_readers_wait_at_little_cost(tmp_path: Path) -> None:
-    """They take less than 100 MB of the auth service. How much slower a sign-in is among them is printed and not asserted:
+    """They take less than 100 MB of the auth service. How much slower a sign-in is among them is printed, not asserted:
     two stretches of time on a shared machine differ by more than the tenth that it may cost."""
     soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
     limits.setrlimit(limits.RLIMIT_NOFILE, (min(hard, max(soft, 4 * READERS)), hard))
