@@ -18,7 +18,6 @@ import aiohttp
 import argon2
 import pytest
 from aiohttp import web
-from blockbuster import blockbuster_ctx
 from yarl import URL
 
 from auth_service.app import open_auth_service
@@ -29,6 +28,7 @@ from auth_service.storage.storage import SqlStorage
 from shared import base64url
 from shared.database import Database
 from tests.auth_service.identity.hashing import CHEAP
+from tests.blocking import nothing_blocks
 from tests.clock import FrozenClock
 from tests.wire import Reply, serve
 
@@ -212,7 +212,7 @@ async def running_auth(
         serve(service.metrics_app) as metrics_port,
         client_session() as http,
     ):
-        with blockbuster_ctx(["auth_service", "shared"]) as blockbuster:
+        with nothing_blocks() as blockbuster:
             for function in blockbuster.functions.values():
                 # The kernel's figures about this process: nothing is waited for.
                 function.can_block_in("prometheus_client/process_collector.py", "collect")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
-from blockbuster import blockbuster_ctx
 from yarl import URL
 
 from resource_service.app import open_resource_service
 from resource_service.settings import ResourceSettings
+from tests.blocking import nothing_blocks
 from tests.clock import FrozenClock
 from tests.issuer import LocalIssuer
 from tests.wire import serve
@@ -100,7 +100,7 @@ async def run_resource_service(
         running = RunningResourceService(http, port, metrics_port, issuer, clock)
         if ready:
             await running.wait_until_ready()
-        with blockbuster_ctx(["resource_service", "shared"]) as blockbuster:
+        with nothing_blocks() as blockbuster:
             for function in blockbuster.functions.values():
                 # The kernel's figures about this process: nothing is waited for.
                 function.can_block_in("prometheus_client/process_collector.py", "collect")
