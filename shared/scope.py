@@ -24,9 +24,9 @@ class Scope:
     Tokens are case-sensitive and compared exactly.
     """
 
-    __slots__ = ("_ordered", "_tokens")
+    __slots__ = ("_ordered", "tokens")
     _ordered: tuple[str, ...]
-    _tokens: frozenset[str]
+    tokens: frozenset[str]
 
     def __init__(self, *tokens: str) -> None:
         for token in tokens:
@@ -43,7 +43,7 @@ class Scope:
 
     def _keep(self, tokens: Iterable[str]) -> None:
         object.__setattr__(self, "_ordered", tuple(dict.fromkeys(tokens)))
-        object.__setattr__(self, "_tokens", frozenset(self._ordered))
+        object.__setattr__(self, "tokens", frozenset(self._ordered))
 
     @classmethod
     def _of(cls, checked_tokens: Iterable[str]) -> Scope:
@@ -70,29 +70,29 @@ class Scope:
         return len(self._ordered)
 
     def __contains__(self, token: object) -> bool:
-        return token in self._tokens
+        return token in self.tokens
 
     def __eq__(self, other: object) -> bool:
-        return self._tokens == other._tokens if isinstance(other, Scope) else NotImplemented
+        return self.tokens == other.tokens if isinstance(other, Scope) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._tokens)
+        return hash(self.tokens)
 
     def __le__(self, other: Scope) -> bool:
-        return self._tokens <= other._tokens
+        return self.tokens <= other.tokens
 
     def __and__(self, other: Scope) -> Scope:
-        return Scope._of(token for token in self._ordered if token in other._tokens)
+        return Scope._of(token for token in self._ordered if token in other.tokens)
 
     def __or__(self, other: Scope) -> Scope:
         return Scope._of((*self._ordered, *other._ordered))
 
     def __sub__(self, other: Scope) -> Scope:
-        return Scope._of(token for token in self._ordered if token not in other._tokens)
+        return Scope._of(token for token in self._ordered if token not in other.tokens)
 
     def isdisjoint(self, other: Scope) -> bool:
         """Whether the two share no token."""
-        return self._tokens.isdisjoint(other._tokens)
+        return self.tokens.isdisjoint(other.tokens)
 
 
 def _parse(text: str) -> Scope:

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -20,6 +20,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from shared.errors import InvalidRequest, Unavailable
 from shared.logging import redact_text
 from shared.memory import return_large_blocks
+from shared.plain_response import is_plain, send_plain
 from shared.web import SECURITY_HEADERS, error_response, http_error_response, new_request_id
 
 log = structlog.get_logger(__name__)
@@ -134,19 +135,7 @@ class ServiceRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        handle = server.request_handler
-
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await handle(request)
-            except web.HTTPException as error:  # an Expect nobody knows is refused before any middleware
-                return _bare(http_error_response(error))
-
-        return _Server(
-            answer,
-            request_factory=server.request_factory,
-            **server._kwargs,
-        )
+        return _Server(server.request_handler, request_factory=server.request_factory, **server._kwargs)
 
 
 class _Server(web.Server):
@@ -164,6 +153,20 @@ class _Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._first_request_timer.cancel()
         super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):  # an Expect nobody knows is refused before any middleware
+            resp = _bare(http_error_response(resp))
+        if self._upgraded or not is_plain(resp):
+            return await super().finish_response(request, resp, start_time)
+        request._finish()
+        try:
+            await send_plain(request, cast(web.Response, resp))
+        except ConnectionError:
+            return resp, True
+        return resp, False
 
     def _close_when_silent(self) -> None:
         if self._request_count == 0 and self._current_request is None:

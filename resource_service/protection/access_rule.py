@@ -10,6 +10,7 @@ import structlog
 
 from shared.access_token import VerifiedAccessToken
 from shared.bearer import InsufficientScope, InsufficientUserAuthentication
+from shared.clock import Clock
 from shared.scope import Scope
 
 log = structlog.get_logger(__name__)
@@ -42,14 +43,15 @@ class AccessRule:
         if self.max_revocation_age is not None and self.max_revocation_age < MIN_REVOCATION_AGE_SECONDS:
             raise ValueError(f"max_revocation_age must be at least {MIN_REVOCATION_AGE_SECONDS}")
 
-    def check(self, token: VerifiedAccessToken, now: float) -> None:
-        """Raise InsufficientScope or InsufficientUserAuthentication unless `token` reaches this far at `now`."""
-        if not self.scope <= token.scope or (self.any_of and self.any_of.isdisjoint(token.scope)):
+    def check(self, token: VerifiedAccessToken, clock: Clock) -> None:
+        """Raise InsufficientScope or InsufficientUserAuthentication unless `token` reaches this far now."""
+        held, any_of = token.scope.tokens, self.any_of.tokens
+        if not self.scope.tokens <= held or (any_of and any_of.isdisjoint(held)):
             log.info("scope_insufficient", needed=str(self.needed_scope()), **token.identity())
             raise InsufficientScope(self.needed_scope())
         if self.acr_values and token.acr not in self.acr_values:
             raise self._step_up()
-        if self.max_age is not None and (token.auth_time is None or now - token.auth_time > self.max_age):
+        if self.max_age is not None and (token.auth_time is None or clock.now() - token.auth_time > self.max_age):
             raise self._step_up()
 
     def needed_scope(self) -> Scope:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
@@ -65,19 +65,34 @@ class Gate:
         self._clock = clock
         self._jwt_scheme = resource.jwt_scheme
 
-    async def admit(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
-        """The verified token of a request that may go on; a ChallengeError or Unavailable otherwise."""
+    def admit_at_once(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken | None:
+        """The verified token of a request that may go on; None when its key must be waited for."""
         try:
-            unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
-            token = self._verifier.verify_at_once(unverified_token)
-            if token is None:
-                token = await self._verifier.verify_after_refresh(unverified_token)
-            if rule.max_revocation_age is not None:
-                self._revocations.require_fresh(token, rule.max_revocation_age)
-            rule.check(token, self._clock.now())
+            token = self._verifier.verify_at_once(read_credentials(request.headers, jwt_scheme=self._jwt_scheme))
+            if token is not None:
+                self._check(token, rule)
         except ChallengeError as error:
             raise self.own(error, rule) from None
         return token
+
+    async def admit(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
+        """The verified token of a request that may go on; a ChallengeError or Unavailable otherwise."""
+        return self.admit_at_once(request, rule) or await self.admit_after_refresh(request, rule)
+
+    async def admit_after_refresh(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
+        """What `admit_at_once` left open: the token's key is not known, so its issuer may be asked first."""
+        try:
+            unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
+            token = await self._verifier.verify_after_refresh(unverified_token)
+            self._check(token, rule)
+        except ChallengeError as error:
+            raise self.own(error, rule) from None
+        return token
+
+    def _check(self, token: VerifiedAccessToken, rule: AccessRule) -> None:
+        if rule.max_revocation_age is not None:
+            self._revocations.require_fresh(token, rule.max_revocation_age)
+        rule.check(token, self._clock)
 
     def own(self, error: ChallengeError, rule: AccessRule) -> ChallengeError:
         """The refusal as this resource makes it, with the scope that the rule asks for."""
@@ -90,14 +105,18 @@ def protection_middleware(resource: ProtectedResource, gate: Gate, cross_origin:
 
     @web.middleware
     async def protect(request: web.Request, handler: Handler) -> web.StreamResponse:
-        preflight = cross_origin.answer_preflight(request)
-        if preflight is not None:
-            return preflight
+        if request.method == hdrs.METH_OPTIONS:
+            preflight = cross_origin.answer_preflight(request)
+            if preflight is not None:
+                return preflight
         rule = rules.rule_for(request)
         if isinstance(rule, Public):
             return await handler(request)
         try:
-            request[ACCESS_TOKEN] = await gate.admit(request, rule)
+            token = gate.admit_at_once(request, rule)
+            if token is None:
+                token = await gate.admit_after_refresh(request, rule)
+            request[ACCESS_TOKEN] = token
         except (ChallengeError, Unavailable) as error:
             return error_response(error)
         try:

@@ -79,4 +79,4 @@ def test_a_scope_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         scope.extra = "b"
     with pytest.raises(AttributeError):
-        del scope._tokens
+        del scope.tokens
