@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from auth_service.endpoints.openapi import KEY_SET_SCHEMA
 from shared.errors import Unavailable
@@ -54,15 +56,22 @@ class JwksEndpoint:
     )
     async def get(self, request: web.Request) -> web.Response:
         document = self._key_ring.key_set()
-        headers = {
-            "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}",
-            "ETag": document.etag,
-            "Access-Control-Allow-Origin": "*",
-        }
-        presented = request.headers.get("If-None-Match")
+        headers = _headers(document.etag)
+        presented = request.headers.get(hdrs.IF_NONE_MATCH)
         if presented is not None and _matches(presented, document.etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=document.body, headers=headers, content_type=MEDIA_TYPE)
+
+
+@lru_cache(maxsize=2)
+def _headers(etag: str) -> CIMultiDict[str]:
+    return CIMultiDict(
+        {
+            hdrs.CACHE_CONTROL: f"public, max-age={MAX_AGE_SECONDS}",
+            hdrs.ETAG: etag,
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+        }
+    )
 
 
 def _matches(presented: str, etag: str) -> bool:

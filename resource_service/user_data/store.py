@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, func, select
 
 from resource_service.user_data.item import Item, Owner, Quota, QuotaExceeded
+from resource_service.user_data.kept_reads import KeptReads, Version
 from resource_service.user_data.preconditions import Preconditions
 from resource_service.user_data.tables import items, owners
 from shared.clock import Clock
@@ -22,6 +23,8 @@ from shared.errors import PreconditionFailed
 MIGRATIONS = Path(__file__).parent / "migrations"
 PAGE_BYTES = 262_144
 """A listing is read in pieces of about this size, so that one reader who is slow holds no more than one of them."""
+ITEM_BYTES = 200
+"""What an item takes in memory beside its value."""
 ETAG_BYTES = 16
 """Random, so that an item deleted and made again never has a tag it had before."""
 
@@ -45,10 +48,12 @@ class Stored:
 class ItemStore:
     """The items in the service's database. Its methods raise DatabaseUnavailable when storage failed."""
 
-    def __init__(self, database: Database, quota: Quota, clock: Clock) -> None:
+    def __init__(self, database: Database, version: Version, quota: Quota, clock: Clock) -> None:
         self._database = database
         self._quota = quota
         self._clock = clock
+        self._items: KeptReads[Item] = KeptReads(version)
+        self._pages: KeptReads[Page] = KeptReads(version)
 
     name = "database"
 
@@ -62,16 +67,27 @@ class ItemStore:
 
     async def find(self, owner: Owner, name: str) -> Item | None:
         """The item, or None where this owner has none of that name."""
+        version = self._items.version()
+        kept = self._items.find((owner, name), version)
+        if kept is not None:
+            return kept
         keys = {**_of(owner), "of_name": name}
 
         def work(connection: Connection) -> Item | None:
             row = connection.execute(_FIND, keys).first()
             return None if row is None else Item(name, row[0], row[1])
 
-        return await self._database.read(work)
+        item = await self._database.read(work)
+        if item is not None:
+            self._items.keep((owner, name), version, item, len(item.value))
+        return item
 
     async def page(self, owner: Owner, after: str = "") -> Page:
         """The items whose names come after `after`, as many as make up about PAGE_BYTES."""
+        version = self._pages.version()
+        kept = self._pages.find((owner, after), version)
+        if kept is not None:
+            return kept
         keys = {**_of(owner), "of_after": after}
 
         def work(connection: Connection) -> Page:
@@ -86,7 +102,9 @@ class ItemStore:
                     return Page(found, name)
             return Page(found, None)
 
-        return await self._database.read(work)
+        page = await self._database.read(work)
+        self._pages.keep((owner, after), version, page, sum(ITEM_BYTES + len(value) for _, value in page.items))
+        return page
 
     async def put(self, owner: Owner, name: str, value: bytes, preconditions: Preconditions) -> Stored:
         """Create or replace the item; raise PreconditionFailed or QuotaExceeded and change nothing."""

@@ -73,7 +73,7 @@ def _memory_and_rates() -> None:
                 "bare": lambda: wrk(bare.url + "/"),
                 "key set": lambda: wrk(key_set),
                 "protected, no storage (GET /verify)": lambda: wrk(verify, headers=headers),
-                "protected, read from SQLite (GET /userData)": lambda: wrk(data, headers=headers),
+                "protected, stored data (GET /userData)": lambda: wrk(data, headers=headers),
             }
         )
     base = loads["bare"].per_second

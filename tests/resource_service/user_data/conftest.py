@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from resource_service.user_data.item import Quota
 from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.database import Database
+from shared.database_version import DatabaseVersion
 from shared.migrations import migrate
 from tests.clock import FrozenClock
 
@@ -34,6 +35,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def store(database: Database) -> ItemStore:
+def version(database: Database, database_url: str) -> Iterator[DatabaseVersion]:
+    """Tells whether it has changed, where it can tell."""
+    opened = DatabaseVersion.open(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(database: Database, version: DatabaseVersion) -> ItemStore:
     """A store with small limits."""
-    return ItemStore(database, QUOTA, FrozenClock())
+    return ItemStore(database, version, QUOTA, FrozenClock())

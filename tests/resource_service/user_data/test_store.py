@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from resource_service.user_data.preconditions import UNCONDITIONAL, EntityTags, 
 from resource_service.user_data.store import MIGRATIONS, ItemStore, Page
 from resource_service.user_data.tables import items, owners
 from shared.database import Database, DatabaseUnavailable
+from shared.database_version import DatabaseVersion
 from shared.errors import PreconditionFailed
 from shared.migrations import migrate
 from tests.clock import FrozenClock
@@ -25,6 +27,7 @@ from tests.resource_service.user_data.conftest import QUOTA
 
 ANN = Owner("https://auth.example", "ann")
 OTHERS = [Owner("https://auth.example", "bob"), Owner("https://other.example", "ann"), Owner("", ""), Owner("x", "ANN")]
+UNKNOWN = DatabaseVersion(None)
 ONLY_NEW = Preconditions(if_none_match=EntityTags(any=True))
 ONLY_OLD = Preconditions(if_match=EntityTags(any=True))
 
@@ -169,7 +172,7 @@ async def test_who_is_above_a_lowered_limit_may_still_shrink(store: ItemStore, d
     """A limit that was lowered refuses growth only, so that an owner can get below it."""
     for number in range(5):
         await store.put(ANN, f"n{number}", b"1" * 100, UNCONDITIONAL)
-    lowered = ItemStore(database, Quota(items=2, bytes=50), FrozenClock())
+    lowered = ItemStore(database, UNKNOWN, Quota(items=2, bytes=50), FrozenClock())
     await lowered.put(ANN, "n0", b"1" * 100, UNCONDITIONAL)
     await lowered.put(ANN, "n0", b"1" * 10, UNCONDITIONAL)
     with pytest.raises(QuotaExceeded):
@@ -219,8 +222,9 @@ async def test_any_sequence_of_writes_leaves_what_a_dictionary_would(
 @pytest.fixture
 async def stores(database: Database, database_url: str, store: ItemStore) -> AsyncIterator[list[ItemStore]]:
     """Two stores on one database, each with connections of its own."""
-    other = Database.open(database_url)
-    yield [store, ItemStore(other, QUOTA, FrozenClock())]
+    other, version = Database.open(database_url), DatabaseVersion.open(database_url)
+    yield [store, ItemStore(other, version, QUOTA, FrozenClock())]
+    version.close()
     await other.close()
 
 
@@ -276,13 +280,34 @@ async def test_creating_and_deleting_at_once_keeps_the_counts_true(stores: list[
     assert await counted(database) == []
 
 
+@pytest.mark.parametrize("repeat", range(3))
+async def test_whatever_is_kept_a_reader_sees_every_write_that_was_acknowledged(
+    stores: list[ItemStore], repeat: int
+) -> None:
+    """Reads are kept while nothing changes: none is older than the last write, whichever process made it."""
+    chance = random.Random(repeat)
+    model: dict[str, bytes] = {}
+    for step in range(150):
+        name, writer, reader = chance.choice("abc"), chance.choice(stores), chance.choice(stores)
+        match chance.randrange(4):
+            case 0:
+                model[name] = b"%d" % step
+                await writer.put(ANN, name, model[name], UNCONDITIONAL)
+            case 1:
+                assert await writer.delete(ANN, name, UNCONDITIONAL) is (model.pop(name, None) is not None)
+        found = await reader.find(ANN, name)
+        assert (None if found is None else found.value) == model.get(name)
+        assert await listing(reader, ANN) == model
+        assert await reader.find(OTHERS[0], name) is None
+
+
 # Listings.
 
 
 async def test_a_long_listing_comes_in_pieces(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """No piece is much larger than PAGE_BYTES; together they are everything, once, in the order of names."""
     monkeypatch.setattr(resource_service.user_data.store, "PAGE_BYTES", 1_000)
-    store = ItemStore(database, Quota(items=100, bytes=100_000), FrozenClock())
+    store = ItemStore(database, UNKNOWN, Quota(items=100, bytes=100_000), FrozenClock())
     expected = {f"{name}{number}": b"%d" % number * 100 for name in "aZ_~." for number in range(10, 20)}
     for name, value in expected.items():
         await store.put(ANN, name, value, UNCONDITIONAL)
@@ -306,7 +331,7 @@ async def test_readiness_is_being_able_to_read(store: ItemStore, database_url: s
     """With tables it is ready; with a database that has none, or is no database, it is not."""
     assert await store.report() == (True, {})
     absent = Database.open("postgresql://nobody@127.0.0.1:1/none")
-    assert await ItemStore(absent, Quota(1, 1), FrozenClock()).report() == (False, {})
+    assert await ItemStore(absent, UNKNOWN, Quota(1, 1), FrozenClock()).report() == (False, {})
     await absent.close()
 
 
@@ -315,7 +340,7 @@ async def test_a_write_that_failed_leaves_the_item_as_it_was(tmp_path: Path, mon
     monkeypatch.setattr("shared.database.SQLITE_BUSY_SECONDS", 0.1)
     database = Database.open(f"sqlite:///{tmp_path}/resource.sqlite3")
     migrate(database.engine, MIGRATIONS)
-    store = ItemStore(database, QUOTA, FrozenClock())
+    store = ItemStore(database, UNKNOWN, QUOTA, FrozenClock())
     before = await store.put(ANN, "a", b"1", UNCONDITIONAL)
     other = sqlite3.connect(tmp_path / "resource.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
