@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -30,16 +30,12 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     """Logging as a service configures it; calling it gives the lines written so far."""
-    before = (logging.root.handlers[:], logging.root.level)
     written = StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     configure_logging("sample", level="debug", clock=FrozenClock())
-    yield lambda: [json.loads(line) for line in written.getvalue().split("\n") if line]
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    logging.root.handlers[:], logging.root.level = before
+    return lambda: [json.loads(line) for line in written.getvalue().split("\n") if line]
 
 
 def test_a_line_is_a_json_object_with_its_origin(lines: Lines) -> None:
