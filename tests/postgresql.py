@@ -62,6 +62,10 @@ class PostgreSQL:
             capture_output=True,
             timeout=START_SECONDS,
         )
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The URL of a database."""
         return f"postgresql+psycopg://signet@127.0.0.1:{self.port}/{name}"
 
     def drop_database(self, name: str) -> None:

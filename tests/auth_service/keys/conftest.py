@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import pytest
 from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.storage import Records, Storage
-from auth_service.storage.storage import MIGRATIONS, SqlStorage
+from auth_service.storage.storage import MIGRATIONS
 from shared.database import Database, DatabaseUnavailable
 from shared.migrations import migrate
 from tests.clock import FrozenClock
@@ -62,25 +62,6 @@ def migrated_database() -> bytes:
         # Closing the last connection writes the log into the file.
         asyncio.run(database.close())
         return path.read_bytes()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """An empty database of each kind, with the newest schema."""
-    if request.param == "sqlite":
-        path = tmp_path / "auth.sqlite3"
-        path.write_bytes(await asyncio.to_thread(migrated_database))
-        opened = Database.open(f"sqlite:///{path}")
-    else:
-        opened = Database.open(request.getfixturevalue("postgresql_url"))
-        migrate(opened.engine, MIGRATIONS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def storage(database: Database) -> SqlStorage:
-    return SqlStorage(database)
 
 
 class BreakableStorage:
