@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
+from tests.engines import in_ci
 from tests.postgresql import postgresql, postgresql_url
 
 __all__ = ["postgresql", "postgresql_url"]
+
+# A property that says nothing else is looked at with so many examples: here with others each time, in CI with more and
+# always the same ones, so that a run there fails for what was changed and for nothing else.
+settings.register_profile("developer", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if in_ci() else "developer")
 
 
 @pytest.fixture(autouse=True)

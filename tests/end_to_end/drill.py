@@ -23,7 +23,7 @@ from tests.protocol.minting import TestKey, mint, signing_key
 from tests.resource_service.protection.issuer import Issuer, json_of
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 END_SECONDS = 30.0
 AUDIENCE = "https://api.example"
 TOKEN_SECONDS = 300

@@ -24,7 +24,7 @@ from tests.wire import serve
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "forward-auth.md"
 IDENTIFIER = "https://api.example"
-START_SECONDS = 10
+START_SECONDS = 60
 
 
 class Proxied:

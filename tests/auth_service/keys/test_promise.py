@@ -347,7 +347,7 @@ class EmergencyWorld(World):
 
 
 QUICK = settings(
-    max_examples=20,
+    max_examples=10,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -356,7 +356,7 @@ QUICK = settings(
 TestPromise = World.TestCase
 TestPromise.settings = QUICK
 TestEmergency = EmergencyWorld.TestCase
-TestEmergency.settings = settings(QUICK, max_examples=10)
+TestEmergency.settings = QUICK
 
 
 @contextlib.contextmanager
