@@ -9,10 +9,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
+from shared.database import Database
+from shared.migrations import migrate
 from tests.postgresql import PostgreSQL
 
 END_MILLISECONDS = 10_000
@@ -23,6 +26,14 @@ _SHAPE = """
     FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2
 """
 _SEQUENCES = "SELECT sequencename, start_value, last_value FROM pg_sequences WHERE schemaname = 'public'"
+
+
+def bring_schema(migrations: Path, url: str) -> None:
+    """Bring a database to the newest schema."""
+    database = Database.open(url)
+    migrate(database.engine, migrations)
+    # Closing the last connection writes SQLite's log into the file.
+    database.engine.dispose()
 
 
 @dataclass(frozen=True, slots=True)

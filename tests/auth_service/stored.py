@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,8 @@ from auth_service.model.session import Session, SessionGrant, SessionPolicy, ope
 from auth_service.oauth.authentication import Authentication
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from shared.database import Database
-from shared.migrations import migrate
 from shared.scope import Scope
-from tests.lent_databases import LentDatabases
+from tests.lent_databases import LentDatabases, bring_schema
 from tests.postgresql import PostgreSQL
 
 NOW = 1_800_000_000.123456
@@ -58,21 +58,14 @@ def session(sub: str, *, at: float = NOW, policy: SessionPolicy = POLICY) -> tup
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite database with the newest schema, to be copied."""
     path = tmp_path_factory.mktemp("migrated") / "auth.sqlite3"
-    bring_schema(f"sqlite:///{path}")
+    bring_schema(MIGRATIONS, f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(scope="session")
 def migrated_databases(postgresql: PostgreSQL) -> LentDatabases:
     """PostgreSQL databases with the newest schema."""
-    return LentDatabases(postgresql, "auth_migrated", bring_schema)
-
-
-def bring_schema(url: str) -> None:
-    database = Database.open(url)
-    migrate(database.engine, MIGRATIONS)
-    # Closing the last connection writes SQLite's log into the file.
-    database.engine.dispose()
+    return LentDatabases(postgresql, "auth_migrated", partial(bring_schema, MIGRATIONS))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tests.end_to_end.deployment import Deployment, Service, free_ports
@@ -80,17 +80,22 @@ class Processes(Deployment):
 
     def end(self) -> None:
         """Leave nothing running."""
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._running.values())
 
     def _log_file(self, service: Service) -> Path:
         return self._folder / f"{service}.log"
+
+
+def end_all(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    """Ask them to end, and make those end that do not."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

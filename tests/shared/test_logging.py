@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -204,5 +205,7 @@ def test_plain_text_passes_unless_it_looks_like_a_credential(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["eyJ", "eyJa.", "Bearer ", "://", "signet_a_", "a:", "bearer bearer ", "password="])
 def test_masking_long_hostile_text_takes_little_time(piece: str) -> None:
-    """A text made to make the patterns backtrack costs no more than its length."""
+    """A text made to make the patterns backtrack costs no more than its length: milliseconds, not minutes."""
+    begun = time.thread_time()
     redact_text(piece * 20_000)
+    assert time.thread_time() - begun < 1

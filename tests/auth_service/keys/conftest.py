@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.storage import Records, Storage
 from auth_service.storage.storage import MIGRATIONS
-from shared.database import Database, DatabaseUnavailable
-from shared.migrations import migrate
+from shared.database import DatabaseUnavailable
 from tests.clock import FrozenClock
+from tests.lent_databases import bring_schema
 
 T = TypeVar("T")
 
@@ -57,10 +56,7 @@ def migrated_database() -> bytes:
     """An SQLite database file with the newest schema, to be written wherever one is needed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "auth.sqlite3"
-        database = Database.open(f"sqlite:///{path}")
-        migrate(database.engine, MIGRATIONS)
-        # Closing the last connection writes the log into the file.
-        asyncio.run(database.close())
+        bring_schema(MIGRATIONS, f"sqlite:///{path}")
         return path.read_bytes()
 
 

@@ -434,4 +434,4 @@ def test_an_old_key_does_not_stay_longer_than_it_must() -> None:
 @pytest.mark.parametrize("world", [World, EmergencyWorld])
 def test_the_promise_at_length(world: type[World]) -> None:
     """The same worlds, visited longer."""
-    run_state_machine_as_test(world, settings=settings(QUICK, max_examples=80, stateful_step_count=80))
+    run_state_machine_as_test(world, settings=settings(QUICK, max_examples=50, stateful_step_count=60))

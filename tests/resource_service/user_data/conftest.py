@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,33 +12,25 @@ import pytest
 from resource_service.user_data.item import Quota
 from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.database import Database
-from shared.migrations import migrate
 from tests.clock import FrozenClock
-from tests.lent_databases import LentDatabases
+from tests.lent_databases import LentDatabases, bring_schema
 from tests.postgresql import PostgreSQL
 
 QUOTA = Quota(items=5, bytes=1_000)
-
-
-def bring_schema(url: str) -> None:
-    database = Database.open(url)
-    migrate(database.engine, MIGRATIONS)
-    # Closing the last connection writes SQLite's log into the file.
-    database.engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite database with the tables, to be copied."""
     path = tmp_path_factory.mktemp("migrated") / "resource.sqlite3"
-    bring_schema(f"sqlite:///{path}")
+    bring_schema(MIGRATIONS, f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(scope="session")
 def migrated_databases(postgresql: PostgreSQL) -> LentDatabases:
     """PostgreSQL databases with the tables."""
-    return LentDatabases(postgresql, "resource_migrated", bring_schema)
+    return LentDatabases(postgresql, "resource_migrated", partial(bring_schema, MIGRATIONS))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
