@@ -29,8 +29,6 @@ from tests.resource_service.protection.application import Api, resource_of, runn
 from tests.resource_service.protection.issuer import Issuer
 from tests.wire import serve
 
-BOUND_SECONDS = 3.0
-
 STEPS = st.one_of(
     st.tuples(st.just("sign_in"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("refresh"), st.integers(0, 1), st.integers(0, 7)),

@@ -20,7 +20,7 @@ from tests.issuer import LocalIssuer
 from tests.wire import exchange
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30
+SECONDS = 60
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:

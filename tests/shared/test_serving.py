@@ -72,7 +72,7 @@ def running(port: int, *, seconds: float = 0.5, setup: str = "") -> Iterator[sub
     """The sample program, ready; killed at the end when it has not stopped by itself."""
     code = dedent(PROGRAM).format(port=port, seconds=seconds, setup=setup)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    killer = threading.Timer(30, process.kill)
+    killer = threading.Timer(60, process.kill)
     killer.start()
     try:
         assert process.stdout is not None
