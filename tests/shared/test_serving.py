@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 import shared.serving
 from shared.metrics import RequestFigures
 from shared.web import create_app, json_response
+from tests.end_to_end.deployment import free_ports
 from tests.wire import exchange, read_reply, serve
 
 PROGRAM = """
@@ -61,10 +62,7 @@ PROGRAM = """
 @pytest.fixture
 def port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_ports(1)[0]
 
 
 @contextmanager
