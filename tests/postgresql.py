@@ -7,7 +7,6 @@ import itertools
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.deployment import free_ports
 from tests.engines import require_engine
 
 START_SECONDS = 60
@@ -62,6 +62,10 @@ class PostgreSQL:
             capture_output=True,
             timeout=START_SECONDS,
         )
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The URL of a database."""
         return f"postgresql+psycopg://signet@127.0.0.1:{self.port}/{name}"
 
     def drop_database(self, name: str) -> None:
@@ -100,7 +104,7 @@ def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSQL]:
     assert programs is not None
     # Not pytest's temporary folder: the server runs as another user, who may not pass through root's folders.
     server = PostgreSQL(
-        programs, _free_port(), Path(tempfile.mkdtemp(prefix="signet-postgresql-")), _unprivileged_user()
+        programs, free_ports(1)[0], Path(tempfile.mkdtemp(prefix="signet-postgresql-")), _unprivileged_user()
     )
     if server.user is not None:
         os.chown(server.folder, server.user.pw_uid, server.user.pw_gid)
@@ -150,10 +154,3 @@ def _run(user: pwd.struct_passwd | None, *command: str | Path) -> None:
     )
     if finished.returncode != 0:
         pytest.fail(f"{Path(command[0]).name} ended with {finished.returncode}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

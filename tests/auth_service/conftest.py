@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,19 @@ from auth_service.app import open_auth_service
 from auth_service.keys.sealing import new_master_key
 from auth_service.settings import AuthSettings
 from tests.auth_service.running import PATIENT, AuthClient, running_auth
+from tests.auth_service.stored import (
+    database,
+    database_url,
+    migrated_databases,
+    migrated_file,
+    second_database,
+    storage,
+)
 from tests.clock import FrozenClock
+from tests.lent_databases import LentDatabases
 from tests.postgresql import PostgreSQL
 
-PREPARED = "prepared_auth"
-
-_numbers = itertools.count(1)
+__all__ = ["database", "database_url", "migrated_databases", "migrated_file", "second_database", "storage"]
 
 
 async def start_once(settings: AuthSettings) -> None:
@@ -41,24 +48,32 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedDatabases:
+    """The same on PostgreSQL: databases whose signing key one master key opens."""
+
+    databases: LentDatabases
+    master_key: str
+
+
 @pytest.fixture(scope="session")
-def prepared_database(postgresql: PostgreSQL) -> dict[str, str]:
-    """The same on PostgreSQL, to be copied: the settings that open it."""
-    url = postgresql.create_database(PREPARED)
-    environment = {"AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": new_master_key()}
-    asyncio.run(start_once(AuthSettings.load(environment)))
-    return environment
+def prepared_databases(postgresql: PostgreSQL) -> PreparedDatabases:
+    master_key = new_master_key()
+
+    def prepare(url: str) -> None:
+        settings = AuthSettings.load({"AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": master_key})
+        asyncio.run(start_once(settings))
+
+    return PreparedDatabases(LentDatabases(postgresql, "auth_prepared", prepare), master_key)
 
 
 @pytest.fixture
 def auth_environment(request: pytest.FixtureRequest, tmp_path: Path, prepared_folder: Path) -> Iterator[dict[str, str]]:
     """The settings of a service on an empty store of its own: SQLite, or what `EACH_DATABASE` says."""
     if getattr(request, "param", "sqlite") == "postgresql":
-        prepared: dict[str, str] = request.getfixturevalue("prepared_database")
-        server: PostgreSQL = request.getfixturevalue("postgresql")
-        name = f"auth_{next(_numbers)}"
-        yield {**PATIENT, **prepared, "AUTH_DATABASE_URL": server.create_database(name, template=PREPARED)}
-        server.drop_database(name)
+        prepared: PreparedDatabases = request.getfixturevalue("prepared_databases")
+        with prepared.databases.lend() as url:
+            yield {**PATIENT, "AUTH_DATABASE_URL": url, "AUTH_MASTER_KEY": prepared.master_key}
         return
     shutil.copytree(prepared_folder, tmp_path / "auth")
     yield {**PATIENT, "AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth/auth.sqlite3"}

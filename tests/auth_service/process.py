@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.end_to_end.deployment import free_ports
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30
+SECONDS = 60
 POLL_SECONDS = 0.02
 
 

@@ -58,7 +58,7 @@ DEVICE_COOKIE = re.compile(
 )
 """The only cookie that is ever set."""
 POLL_SECONDS = 0.005
-MAX_POLLS = 1_000
+MAX_POLLS = 4_000
 
 
 @dataclass(frozen=True, slots=True)

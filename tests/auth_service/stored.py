@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from auth_service.model.session import Session, SessionGrant, SessionPolicy, ope
 from auth_service.oauth.authentication import Authentication
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from shared.database import Database
-from shared.migrations import migrate
 from shared.scope import Scope
+from tests.lent_databases import LentDatabases, bring_schema
+from tests.postgresql import PostgreSQL
 
 NOW = 1_800_000_000.123456
 POLICY = SessionPolicy(idle_timeout=1_000, absolute_lifetime=10_000, grace=10)
@@ -56,24 +58,27 @@ def session(sub: str, *, at: float = NOW, policy: SessionPolicy = POLICY) -> tup
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite database with the newest schema, to be copied."""
     path = tmp_path_factory.mktemp("migrated") / "auth.sqlite3"
-    database = Database.open(f"sqlite:///{path}")
-    migrate(database.engine, MIGRATIONS)
-    database.engine.dispose()
+    bring_schema(MIGRATIONS, f"sqlite:///{path}")
     return path
 
 
+@pytest.fixture(scope="session")
+def migrated_databases(postgresql: PostgreSQL) -> LentDatabases:
+    """PostgreSQL databases with the newest schema."""
+    return LentDatabases(postgresql, "auth_migrated", partial(bring_schema, MIGRATIONS))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[str]:
     """The URL of an empty database of each kind, with the newest schema."""
     if request.param == "sqlite":
         path = tmp_path / "auth.sqlite3"
         shutil.copy(migrated_file, path)
-        return f"sqlite:///{path}"
-    url: str = request.getfixturevalue("postgresql_url")
-    database = Database.open(url)
-    migrate(database.engine, MIGRATIONS)
-    database.engine.dispose()
-    return url
+        yield f"sqlite:///{path}"
+        return
+    databases: LentDatabases = request.getfixturevalue("migrated_databases")
+    with databases.lend() as url:
+        yield url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from resource_service.settings import ResourceSettings
 from tests.contract.foreign_issuer import AUDIENCE, OPENID, PASSWORD, RFC8414, USERNAME, ForeignIssuer
 from tests.wire import serve
 
-READY_SECONDS = 10
+READY_SECONDS = 20
 USER = {"grant_type": "password", "username": USERNAME, "password": PASSWORD}
 CLIENT = {"grant_type": "client_credentials"}
 PLAIN = {"RESOURCE_TOKEN_PROFILE": "plain-jwt", "RESOURCE_MAX_TOKEN_SECONDS": "3600"}

@@ -17,13 +17,13 @@ from auth_service.settings import AuthSettings
 from auth_service.storage.storage import SqlStorage
 from resource_service.protection import TrustedIssuer
 from shared.database import Database
-from tests.auth_service.conftest import auth, auth_environment, auth_settings, prepared_folder
+from tests.auth_service.conftest import auth, auth_environment, auth_settings
 from tests.auth_service.running import ISSUER, NEW_PASSWORD, PASSWORD, AuthClient, Tokens
 from tests.clock import FrozenClock
 from tests.resource_service.protection.application import Api, resource_of, running_api
 from tests.resource_service.protection.issuer import Issuer, until
 
-__all__ = ["auth", "auth_environment", "auth_settings", "prepared_folder"]
+__all__ = ["auth", "auth_environment", "auth_settings"]
 
 Ending = Callable[[AuthClient, Tokens, AuthSettings], Awaitable[object]]
 

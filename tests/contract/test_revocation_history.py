@@ -23,16 +23,11 @@ from hypothesis import strategies as st
 
 from auth_service.settings import AuthSettings
 from resource_service.protection import TrustedIssuer
-from tests.auth_service.conftest import prepared_folder
 from tests.auth_service.running import ISSUER, AuthClient, Tokens, in_database, running_auth
 from tests.clock import FrozenClock
 from tests.resource_service.protection.application import Api, resource_of, running_api
 from tests.resource_service.protection.issuer import Issuer
 from tests.wire import serve
-
-__all__ = ["prepared_folder"]
-
-BOUND_SECONDS = 3.0
 
 STEPS = st.one_of(
     st.tuples(st.just("sign_in"), st.integers(0, 1), st.just(0)),

@@ -28,7 +28,7 @@ def containers() -> Iterator[Containers]:
         yield running
 
 
-@pytest.fixture(params=["processes", "containers"])
+@pytest.fixture(params=["processes", pytest.param("containers", marks=pytest.mark.slow)])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """The services, started in each of the two ways; a test leaves both of them running and ready."""
     running: Deployment = request.getfixturevalue(request.param)

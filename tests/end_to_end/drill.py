@@ -19,12 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.serving import ServiceRunner
 from tests.end_to_end.deployment import free_ports
 from tests.end_to_end.moved_clock import MovedClock
+from tests.end_to_end.processes import ROOT, end_all
 from tests.protocol.minting import TestKey, mint, signing_key
 from tests.resource_service.protection.issuer import Issuer, json_of
 
-ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 20.0
-END_SECONDS = 30.0
+READY_SECONDS = 60.0
 AUDIENCE = "https://api.example"
 TOKEN_SECONDS = 300
 METADATA = "/.well-known/oauth-authorization-server"
@@ -150,12 +149,7 @@ def moved_process(file: Path, service: str, environment: dict[str, str]) -> Iter
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_all([process])
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.end_to_end.deployment import READY_SECONDS, free_ports
 from tests.end_to_end.http import NoAnswer, call
-from tests.end_to_end.processes import END_SECONDS, ROOT
+from tests.end_to_end.processes import END_SECONDS, ROOT, end_all
 
 IDENTIFIER = "http://localhost:8002"
 POLL_SECONDS = 0.02
@@ -97,14 +97,7 @@ class Fleet:
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
     def end(self) -> None:
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._running.values())
 
     def _is_ready(self, name: str) -> bool:
         try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tests.end_to_end.deployment import Deployment, Service, free_ports
@@ -16,12 +16,13 @@ END_SECONDS = 30.0
 
 
 class Processes(Deployment):
-    """`python -m auth_service` and `python -m resource_service`."""
+    """`python -m auth_service` and `python -m resource_service`; on a `MovedClock` where its file is given."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], clock: Path | None = None) -> None:
         auth, resource, auth_metrics, resource_metrics = free_ports(4)
         super().__init__({Service.AUTH: auth, Service.RESOURCE: resource})
         self._folder = folder
+        self._clock = clock
         self._running: dict[Service, subprocess.Popen[bytes]] = {}
         self._environment = {
             "AUTH_PORT": str(auth),
@@ -47,9 +48,12 @@ class Processes(Deployment):
     def start(self, service: Service) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AUTH_", "RESOURCE_"))}
         own = {name: value for name, value in self._environment.items() if name.startswith(f"{service.value.upper()}_")}
+        words = [service.package, "serve"]
+        if self._clock is not None:
+            words = ["tests.end_to_end.moved_clock", str(self._clock), service.value]
         with self._log_file(service).open("ab") as log_file:
             self._running[service] = subprocess.Popen(
-                [sys.executable, "-m", service.package, "serve"],
+                [sys.executable, "-m", *words],
                 cwd=ROOT,
                 env=inherited | own,
                 stdin=subprocess.DEVNULL,
@@ -76,23 +80,28 @@ class Processes(Deployment):
 
     def end(self) -> None:
         """Leave nothing running."""
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._running.values())
 
     def _log_file(self, service: Service) -> Path:
         return self._folder / f"{service}.log"
 
 
+def end_all(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    """Ask them to end, and make those end that do not."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @contextlib.contextmanager
-def running_processes(folder: Path, **settings: str) -> Iterator[Processes]:
+def running_processes(folder: Path, clock: Path | None = None, **settings: str) -> Iterator[Processes]:
     """Both services, ready, with their data and logs under `folder`; ended when the block ends."""
-    processes = Processes(folder, settings)
+    processes = Processes(folder, settings, clock)
     try:
         for service in Service:
             processes.start(service)

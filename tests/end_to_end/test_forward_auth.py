@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from aiohttp.test_utils import TestServer
 from resource_service.app import open_resource_service
 from resource_service.settings import ResourceSettings
 from shared.clock import SystemClock
+from tests.end_to_end.deployment import free_ports
 from tests.engines import require_engine
 from tests.issuer import LocalIssuer
 from tests.wire import serve
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "forward-auth.md"
 IDENTIFIER = "https://api.example"
-START_SECONDS = 10
+START_SECONDS = 60
 
 
 class Proxied:
@@ -78,9 +78,7 @@ async def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     backend_app = web.Application()
     backend_app.router.add_get("/page", echo)
     issuer = LocalIssuer(SystemClock())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = probe.getsockname()[1]
+    (listen,) = free_ports(1)
     async with issuer.running(), TestServer(backend_app) as backend:
         settings = ResourceSettings.load(
             {

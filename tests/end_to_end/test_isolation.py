@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.containers import Containers
 from tests.end_to_end.deployment import Service, User
 from tests.end_to_end.processes import Processes
@@ -33,6 +35,7 @@ def test_data_and_secrets_are_closed_to_other_users(processes: Processes) -> Non
             assert mode == (0o700 if path.is_dir() else 0o600), f"{path.name}: {mode:o}"
 
 
+@pytest.mark.slow
 def test_containers_share_no_volume(containers: Containers) -> None:
     """Each container has one writable mount, and they are different volumes."""
     sources = [
@@ -42,6 +45,7 @@ def test_containers_share_no_volume(containers: Containers) -> None:
     assert sources[0] & sources[1] == set()
 
 
+@pytest.mark.slow
 def test_an_image_holds_no_code_of_the_other_service(containers: Containers) -> None:
     """In each container only its own package and shared/ can be imported, and no installer or test tool."""
     for service, other in zip(Service, reversed(Service), strict=True):
@@ -55,6 +59,7 @@ def test_an_image_holds_no_code_of_the_other_service(containers: Containers) -> 
         assert [name for name, is_there in found.items() if is_there == "True"] == [service.package, "shared"]
 
 
+@pytest.mark.slow
 def test_a_container_writes_to_its_volume_and_nowhere_else(containers: Containers) -> None:
     """Not root, no capability, a root file system that cannot be written, data closed to other users."""
     for service in Service:
@@ -79,6 +84,7 @@ def test_a_container_writes_to_its_volume_and_nowhere_else(containers: Container
         assert modes.split() == ["0o600", "0o700"]
 
 
+@pytest.mark.slow
 def test_a_container_reaches_the_api_of_the_other_and_no_other_port(containers: Containers) -> None:
     """On the network between them a service offers its API: the metrics, say, are not reachable from the other."""
     for service, other in zip(Service, reversed(Service), strict=True):

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from auth_service.keys.schedule import KeySettings
+from resource_service.protection.attempt_gate import REFILL_SECONDS
 from resource_service.protection.bounded_fetch import DEFAULT_FRESH_SECONDS, TOTAL_SECONDS
 from resource_service.protection.configuration import STALE_SECONDS
 from resource_service.protection.remote_key_set import JITTER, MAX_BACKOFF_SECONDS, REFRESH_AT
@@ -56,6 +57,8 @@ CREDENTIALS = {"username": "ada", "password": "correct horse battery"}
 REVOCATION_SECONDS = 10.0
 """`keys revoke` is in the feed at once, and the feed is held open: with room for a busy machine."""
 FLOOD_RATE, FLOOD_SECONDS, VALID_RATE = 1_000, 20, 50
+LEAST_FLOOD = 2_000
+"""Answers that make a flood of it, thousands for each attempt the gate lets through; a busy machine sends no more."""
 MAX_GROWTH_MEGABYTES = 16.0
 """What handling 50 MB of nonsense may add to the process at its peak; a fetch is at most 64 KiB of it."""
 
@@ -77,7 +80,7 @@ async def service(tmp_path: Path, clock: MovedClock, issuer: DrillIssuer) -> Asy
         yield service
 
 
-async def until_figure(service: DrilledService, name: str, least: float, seconds: float = 8.0, **labels: str) -> None:
+async def until_figure(service: DrilledService, name: str, least: float, seconds: float = 60.0, **labels: str) -> None:
     """Wait, in real time, until the figure has grown to `least`."""
     async with asyncio.timeout(seconds):
         while await service.figure(name, **labels) < least:  # noqa: ASYNC110 - another process changes it
@@ -169,7 +172,7 @@ class AuthProcess:
 
     async def catch_up(self) -> None:
         """Wait until it has read its keys since the clock was moved a step: a busy machine takes its time."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 async with self.http.get(f"{self.url}/readyz") as answer:
                     checks = (await answer.json())["checks"]
@@ -340,8 +343,8 @@ async def test_nonsense_for_a_key_set_changes_nothing(service: DrilledService, i
             asked = time.monotonic()
             assert await service.status(issuer.token()) == 200, name
             slowest = max(slowest, time.monotonic() - asked)
-            assert time.monotonic() - started < TOTAL_SECONDS + 3, f"{name}: the fetch has no end"
-        assert slowest < 1, f"{name}: a request waited {slowest:.1f} s"
+            assert time.monotonic() - started < 2 * TOTAL_SECONDS, f"{name}: the fetch has no end"
+        assert slowest < TOTAL_SECONDS / 2, f"{name}: a request waited {slowest:.1f} s"
         assert await service.status(issuer.token()) == 200, name
         status, keys = await service.readiness()
         assert (status, keys["ok"], keys["stale"], keys["keys"]) == (200, True, True, 1), name
@@ -351,7 +354,7 @@ async def test_nonsense_for_a_key_set_changes_nothing(service: DrilledService, i
 
         issuer.answer = None
         clock.advance(MAX_BACKOFF_SECONDS)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while await service.figure("keys_stale"):  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.02)
     assert await service.figure("keys_generation") == 1
@@ -387,8 +390,9 @@ async def test_a_flood_of_unknown_keys_reaches_nobody_else(service: DrilledServi
     answers = json.loads(output)
     refused = answers.get("401", 0) + answers.get("503", 0)
     assert refused == sum(answers.values()) - answers["not sent"], answers
-    assert refused >= 0.8 * FLOOD_RATE * FLOOD_SECONDS, answers
-    assert 1 <= len(asked) <= 2
+    assert refused >= LEAST_FLOOD, answers
+    assert asked
+    assert all(later - earlier > REFILL_SECONDS - 1 for earlier, later in zip(asked, asked[2:], strict=False))
     assert await service.figure("key_fetches_total") == 1 + len(asked)
     base = statistics.mean(_p99(latencies) for latencies in quiet)
     ratio = _p99(flooded) / base

@@ -29,7 +29,7 @@ from tests.end_to_end.moved_clock import MovedClock
 ROTATIONS = 5
 REPLICAS = 2
 SCHEDULE = KeySettings(rotation_seconds=DAY_SECONDS)
-FINE_SECONDS, COARSE_SECONDS = 20, 110
+FINE_SECONDS, COARSE_SECONDS = 20, 220
 """A step while keys change, and while nothing is due."""
 CREDENTIALS = {"username": "ada", "password": "correct horse battery"}
 READERS = 2

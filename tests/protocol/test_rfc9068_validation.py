@@ -444,9 +444,9 @@ def test_the_public_key_is_no_hmac_secret(secret: bytes, name: str) -> None:
 def test_an_encrypted_token_is_refused_before_any_work() -> None:
     """A JWE with an absurd PBES2 count or a zip bomb is five segments and nothing more (CVE-2023-6681)."""
     header = base64url.encode(json.dumps({"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2**31 - 1}).encode())
-    started = time.perf_counter()
-    assert fault_of(f"{header}.AAAA.AAAA.AAAA.AAAA") is TokenFault.FORMAT
-    assert time.perf_counter() - started < 0.1
+    token = f"{header}.AAAA.AAAA.AAAA.AAAA"
+    assert fault_of(token) is TokenFault.FORMAT
+    assert _seconds_to_refuse(token) < 0.1
 
 
 @pytest.mark.parametrize("name", ["8 MB", "a million dots", "8000 dots"])
@@ -468,9 +468,10 @@ def test_hostile_json_costs_little(inner: bytes) -> None:
 
 
 def _seconds_to_refuse(token: str) -> float:
-    started = time.perf_counter()
+    """Of the processor's time: what else the machine does is not counted."""
+    started = time.thread_time()
     assert fault_of(token) is not None
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 def test_a_refusal_tells_nothing_it_was_told() -> None:

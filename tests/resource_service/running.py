@@ -20,7 +20,7 @@ from tests.issuer import LocalIssuer
 from tests.wire import serve
 
 IDENTIFIER = "https://api.example"
-READY_SECONDS = 5
+READY_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from shared.clock import SystemClock
+from tests.end_to_end.deployment import free_ports
 from tests.issuer import LocalIssuer
 from tests.wire import exchange
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 30
+SECONDS = 60
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -62,13 +62,6 @@ def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[subproce
         killer.cancel()
         process.kill()
         process.communicate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -121,7 +114,7 @@ def test_a_database_that_cannot_be_opened_is_said_in_one_line(tmp_path: Path) ->
 
 async def test_it_says_when_it_is_ready_and_logs_json_without_secrets(tmp_path: Path) -> None:
     """One ready line on stdout; JSON lines on stderr, in which no token and no value ever stands; exit code 0."""
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = free_ports(2)
     identifier = f"http://localhost:{port}"
     async with LocalIssuer(SystemClock()).running() as issuer:
         settings = {"PORT": str(port), "METRICS_PORT": str(metrics_port), "ISSUER": issuer.url, "ACCESS_LOG": "true"}
@@ -151,7 +144,8 @@ async def test_it_says_when_it_is_ready_and_logs_json_without_secrets(tmp_path: 
 @pytest.mark.slow
 def test_two_processes_start_together_on_one_database(tmp_path: Path) -> None:
     """One migrates, the other waits; both become ready."""
-    starts = [{"PORT": str(free_port()), "METRICS_PORT": str(free_port())} for _ in range(2)]
+    ports = free_ports(4)
+    starts = [{"PORT": str(ports[number]), "METRICS_PORT": str(ports[number + 2])} for number in range(2)]
     with serving(tmp_path, **starts[0]) as first, serving(tmp_path, **starts[1]) as second:
         for process in (first, second):
             assert process.stdout is not None

@@ -14,18 +14,8 @@ from auth_service.identity.sessions import Sessions
 from auth_service.identity.throttle import Throttle, ThrottleLimits
 from auth_service.storage.storage import SqlStorage
 from tests.auth_service.identity.hashing import CHEAP
-from tests.auth_service.stored import (
-    NOW,
-    POLICY,
-    database,
-    database_url,
-    migrated_file,
-    second_database,
-    storage,
-)
+from tests.auth_service.stored import NOW, POLICY
 from tests.clock import FrozenClock
-
-__all__ = ["database", "database_url", "migrated_file", "second_database", "storage"]
 
 
 @pytest.fixture

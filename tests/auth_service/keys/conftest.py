@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,10 +13,10 @@ import pytest
 from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.storage import Records, Storage
-from auth_service.storage.storage import MIGRATIONS, SqlStorage
-from shared.database import Database, DatabaseUnavailable
-from shared.migrations import migrate
+from auth_service.storage.storage import MIGRATIONS
+from shared.database import DatabaseUnavailable
 from tests.clock import FrozenClock
+from tests.lent_databases import bring_schema
 
 T = TypeVar("T")
 
@@ -57,30 +56,8 @@ def migrated_database() -> bytes:
     """An SQLite database file with the newest schema, to be written wherever one is needed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "auth.sqlite3"
-        database = Database.open(f"sqlite:///{path}")
-        migrate(database.engine, MIGRATIONS)
-        # Closing the last connection writes the log into the file.
-        asyncio.run(database.close())
+        bring_schema(MIGRATIONS, f"sqlite:///{path}")
         return path.read_bytes()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """An empty database of each kind, with the newest schema."""
-    if request.param == "sqlite":
-        path = tmp_path / "auth.sqlite3"
-        path.write_bytes(await asyncio.to_thread(migrated_database))
-        opened = Database.open(f"sqlite:///{path}")
-    else:
-        opened = Database.open(request.getfixturevalue("postgresql_url"))
-        migrate(opened.engine, MIGRATIONS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def storage(database: Database) -> SqlStorage:
-    return SqlStorage(database)
 
 
 class BreakableStorage:

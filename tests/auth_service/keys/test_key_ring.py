@@ -539,7 +539,7 @@ async def tick(clock: FrozenClock) -> None:
     await asyncio.sleep(0)
     clock.advance(SETTINGS.refresh_seconds)
     sleepers = clock._sleepers
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             await asyncio.sleep(0.005)
             if sleepers:

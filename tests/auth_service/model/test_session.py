@@ -228,4 +228,4 @@ class RefreshMachine(RuleBasedStateMachine):
 
 
 TestRefreshMachine = RefreshMachine.TestCase
-TestRefreshMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestRefreshMachine.settings = settings(stateful_step_count=40)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -14,28 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from auth_service.model.signing_key import KeyState, SealedPrivateKey, SigningKeyRecord
 from auth_service.model.storage import Records
-from auth_service.storage.storage import MIGRATIONS, SqlStorage
+from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import signing_keys
 from shared.database import Database
-from shared.migrations import migrate
 
 AT = 1_800_000_000.123456
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path}/auth.sqlite3"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql_url")
-    opened = Database.open(url)
-    migrate(opened.engine, MIGRATIONS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def storage(database: Database) -> SqlStorage:
-    return SqlStorage(database)
 
 
 def key(kid: str, state: KeyState, created_at: float = AT) -> SigningKeyRecord:

@@ -80,7 +80,7 @@ async def running_issuer() -> AsyncIterator[Issuer]:
             issuer.hold.set()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Let the loop run until `condition` holds; fail when it does not in `seconds` of real time."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is whatever the test looks at

@@ -43,10 +43,14 @@ LIMITS = FetchLimits(connect_seconds=0.5, total_seconds=0.5)
 
 @asynccontextmanager
 async def key_set(
-    issuer: Issuer, clock: FrozenClock, trusted: TrustedIssuer | None = None, wait_seconds: float = 3.0
+    issuer: Issuer,
+    clock: FrozenClock,
+    trusted: TrustedIssuer | None = None,
+    wait_seconds: float = 3.0,
+    limits: FetchLimits = LIMITS,
 ) -> AsyncIterator[RemoteKeySet]:
     trusted = trusted or TrustedIssuer(ISSUER, jwks_uri=issuer.jwks_uri)
-    keys = RemoteKeySet(trusted, clock, limits=LIMITS, wait_seconds=wait_seconds)
+    keys = RemoteKeySet(trusted, clock, limits=limits, wait_seconds=wait_seconds)
     async with keys.running():
         yield keys
 
@@ -216,7 +220,7 @@ async def test_a_good_set_is_never_replaced_by_a_bad_one(
         started = time.perf_counter()
         clock.advance(299)
         await attempts(keys, 2)
-        assert time.perf_counter() - started < 3
+        assert time.perf_counter() - started < 7  # byte by byte it would be 8 s
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 60_000  # kB, the server's 40 MB included
         health = keys.health()
         assert (health.last_fault, health.faults, health.failures_in_row) == (fault, {fault: 1}, 1)
@@ -466,13 +470,13 @@ async def test_a_fetch_under_way_may_be_too_old_for_a_new_key(issuer: Issuer, cl
 
 async def test_waiting_has_an_end(issuer: Issuer, clock: FrozenClock) -> None:
     """A request waits only so long for a slow issuer; it is told to come back, not that its token is bad."""
-    async with key_set(issuer, clock, wait_seconds=0.1) as keys:
+    patient = FetchLimits(connect_seconds=60, total_seconds=60)
+    async with key_set(issuer, clock, wait_seconds=0.1, limits=patient) as keys:
         await attempts(keys, 1)
-        issuer.answer = hang
-        started = time.perf_counter()
+        issuer.hold.clear()
         with pytest.raises(KeysUnavailable):
             await keys.await_key("new")
-        assert time.perf_counter() - started < 0.4
+        assert keys._flight is not None  # the issuer has not answered yet
         assert keys.health().waiting == 0
 
 
