@@ -10,37 +10,43 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import Unavailable
+from shared.lane import Failure, Lane, Overloaded
 from shared.private_files import make_private_file
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-SQLITE_CONNECTIONS = 2
-"""One that reads beside the one that writes: in WAL mode neither waits for the other."""
+SQLITE_CONNECTIONS = 3
+"""One for each lane."""
 READS_TOGETHER = 32
 """How many reads one transaction may answer: enough to share its cost, few enough that none waits long for it."""
+WRITES_TOGETHER = 64
+WRITING_SECONDS = 0.02
+"""How much one commit may store, in pieces of work and in time: meanwhile no other process can write."""
 SQLITE_BUSY_SECONDS = 5.0
 """How long a statement waits for another process's lock before it counts as a failure."""
+SQLITE_LOOK_SECONDS = 0.001
+"""How often a writer looks whether that lock is free."""
 POSTGRESQL_CONNECTIONS = 8
 POSTGRESQL_CONNECT_SECONDS = 3
 POSTGRESQL_STATEMENT_MILLISECONDS = 5_000
-MAX_WAITING = 512
-"""Pieces of work that may wait for a thread. Beyond it the answer is 503: a queue would only grow."""
 
 
 class DatabaseUnavailable(Unavailable):
@@ -65,138 +71,168 @@ def parse_database_url(url: str) -> URL:
 
 
 class Database:
-    """An engine and the threads that work on it.
+    """An engine, and the lanes on which work gets to it.
 
     `read` and `write` raise `DatabaseUnavailable` when storage failed, and whatever the work raised otherwise.
     """
 
-    def __init__(self, engine: Engine, *, writers: int, gather_reads: bool) -> None:
+    def __init__(self, engine: Engine, lanes: _Lanes) -> None:
         self.engine = engine
-        self._threads = ThreadPoolExecutor(writers, thread_name_prefix="database")
-        self._write_engine = engine.execution_options(begin="BEGIN IMMEDIATE")
-        self._quick_engine = self._write_engine.execution_options(durable=False)
-        self._reads = _GatheredReads(engine) if gather_reads else None
-        self._waiting = 0
+        self._lanes = lanes
 
     @classmethod
     def open(cls, url: str) -> Database:
         """Open the database at `url`; an SQLite file that is missing is made (0600, in a 0700 folder)."""
         parsed = parse_database_url(url)
         if parsed.drivername.startswith("sqlite"):
-            return cls(_sqlite_engine(parsed), writers=1, gather_reads=True)
-        return cls(_postgresql_engine(parsed), writers=POSTGRESQL_CONNECTIONS, gather_reads=False)
+            engine = _sqlite_engine(parsed)
+            return cls(engine, _sqlite_lanes(engine))
+        engine = _postgresql_engine(parsed)
+        return cls(engine, _postgresql_lanes(engine))
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction that only reads, and return what it returns."""
-        return await self._run(self.engine, work, self._reads)
+    async def read(self, work: Callable[[Connection], T], *, vital: bool = False) -> T:
+        """Run `work` in a transaction that only reads, and return what it returns.
+
+        With `vital` it waits behind no other read: for the few small ones that the whole service hangs on.
+        """
+        lane = self._lanes.vital if vital else self._lanes.reads
+        result: T = await _run(lane, _Piece(work, _Access.READ))
+        return result
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
-        """Run `work` in one transaction; it is durable when this returns, and undone when `work` raises.
+        """Run `work` in a transaction; it is durable when this returns, and undone when `work` raises.
 
         With `durable` false nobody waits for the disk: what was committed survives the end of any process, but not
         the end of the machine within the same second.
         """
-        return await self._run(self._write_engine if durable else self._quick_engine, work, None)
+        access = _Access.WRITE if durable else _Access.QUICK_WRITE
+        result: T = await _run(self._lanes.writes, _Piece(work, access))
+        return result
 
     async def close(self) -> None:
         """Finish what runs, then close every connection."""
-        if self._reads is not None:
-            await self._reads.close()
-        await asyncio.to_thread(self._threads.shutdown, wait=True)
+        for lane in {self._lanes.reads, self._lanes.vital, self._lanes.writes}:
+            await lane.close()
         await asyncio.to_thread(self.engine.dispose)
 
-    async def _run(self, engine: Engine, work: Callable[[Connection], T], gathered: _GatheredReads | None) -> T:
-        if self._waiting >= MAX_WAITING:
-            raise DatabaseUnavailable("The database is busy.")
-        self._waiting += 1
-        try:
-            if gathered is not None:
-                return await gathered.submit(work)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _transaction, engine, work)
-        except DatabaseUnavailable as error:
-            log.error("database_unavailable", cause=str(error.__cause__))
-            raise
-        finally:
-            self._waiting -= 1
 
+class _Access(Enum):
+    """What a piece of work needs of its transaction; the values are the engine's options for that."""
 
-class _GatheredReads:
-    """Reads of an SQLite file: what arrives while one transaction reads is answered together by the next.
-
-    Most of what a small read costs is the hop to the thread and the transaction around it; under load, shared, a read
-    costs a quarter. Alone it waits for nobody. All but `_read_together` runs on the loop's thread.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-read")
-        self._arrived: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
-        self._reading: asyncio.Future[list[Any]] | None = None
-
-    def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """What will be the result of `work`."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._arrived.append((work, future))
-        if self._reading is None:
-            self._read_next()
-        return future
-
-    async def close(self) -> None:
-        """Answer everybody, then end the thread."""
-        while self._reading is not None:
-            await asyncio.wait([self._reading])
-        await asyncio.to_thread(self._thread.shutdown, wait=True)
-
-    def _read_next(self) -> None:
-        taken, self._arrived = self._arrived[:READS_TOGETHER], self._arrived[READS_TOGETHER:]
-        works, futures = [work for work, _ in taken], [future for _, future in taken]
-        loop = asyncio.get_running_loop()
-        self._reading = loop.run_in_executor(self._thread, _read_together, self._engine, works)
-        self._reading.add_done_callback(lambda reading: self._deliver(futures, reading.result()))
-
-    def _deliver(self, futures: list[asyncio.Future[Any]], outcomes: list[Any]) -> None:
-        self._reading = None
-        if self._arrived:
-            self._read_next()
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future.done():
-                continue  # whoever asked has gone
-            if isinstance(outcome, _Failure):
-                future.set_exception(outcome.error)
-            else:
-                future.set_result(outcome)
+    READ = MappingProxyType({"begin": "BEGIN", "durable": True})
+    WRITE = MappingProxyType({"begin": "BEGIN IMMEDIATE", "durable": True})
+    QUICK_WRITE = MappingProxyType({"begin": "BEGIN IMMEDIATE", "durable": False})
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    error: Exception
+class _Piece:
+    work: Callable[[Connection], Any]
+    access: _Access
 
 
-def _read_together(engine: Engine, works: list[Callable[[Connection], Any]]) -> list[Any]:
-    """The result of each of `works`, or its `_Failure`, from one transaction."""
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    reads: Lane[_Piece]
+    vital: Lane[_Piece]
+    writes: Lane[_Piece]
+
+
+def _sqlite_lanes(engine: Engine) -> _Lanes:
+    """One thread that writes, because SQLite has one writer; beside it those that read, in WAL mode without waiting."""
+    transactions = _Transactions(engine)
+    return _Lanes(
+        reads=Lane("database-read", transactions.read_together, together=READS_TOGETHER),
+        vital=Lane("database-vital", transactions.read_together, together=READS_TOGETHER),
+        writes=Lane("database-write", transactions.write_together, together=WRITES_TOGETHER),
+    )
+
+
+def _postgresql_lanes(engine: Engine) -> _Lanes:
+    """Transactions side by side: the server itself gathers their commits."""
+    transactions = _Transactions(engine)
+    shared = Lane("database", transactions.each_alone, threads=POSTGRESQL_CONNECTIONS - 1)
+    return _Lanes(reads=shared, vital=Lane("database-vital", transactions.each_alone), writes=shared)
+
+
+async def _run(lane: Lane[_Piece], piece: _Piece) -> Any:
     try:
-        with engine.begin() as connection:
-            return [_outcome(connection, work) for work in works]
-    except Exception as error:  # noqa: BLE001 - handed on to everybody who waits for it
-        return [_Failure(_named(error)) for _ in works]
+        return await lane.run(piece)
+    except Overloaded:
+        raise DatabaseUnavailable("The database is busy.") from None
+    except DatabaseUnavailable as error:
+        log.error("database_unavailable", cause=str(error.__cause__))
+        raise
 
 
-def _outcome(connection: Connection, work: Callable[[Connection], Any]) -> Any:
+class _Transactions:
+    """What the lanes' threads do: pieces of work, and the transactions around them. Nothing here raises."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engines = {access: engine.execution_options(**access.value) for access in _Access}
+
+    def each_alone(self, pieces: Sequence[_Piece]) -> list[Any]:
+        """A transaction for each piece."""
+        return [self._alone(piece) for piece in pieces]
+
+    def read_together(self, pieces: Sequence[_Piece]) -> list[Any]:
+        """One transaction for all."""
+        try:
+            with self._engines[_Access.READ].begin() as connection:
+                return [_outcome(connection, piece) for piece in pieces]
+        except Exception as error:  # noqa: BLE001 - handed on to everybody who waits for it
+            return [Failure(_named(error)) for _ in pieces]
+
+    def write_together(self, pieces: Sequence[_Piece]) -> list[Any]:
+        """One transaction and one commit for all, as far as WRITING_SECONDS reach; what fails undoes only itself.
+
+        Where the commit fails nothing of it is stored, so nobody is told anything else, whatever their piece came to.
+        """
+        if len(pieces) == 1:
+            return [self._alone(pieces[0])]
+        access = _Access.WRITE if any(piece.access is _Access.WRITE for piece in pieces) else _Access.QUICK_WRITE
+        until = perf_counter() + WRITING_SECONDS
+        outcomes: list[Any] = []
+        try:
+            with self._engines[access].begin() as connection:
+                for piece in pieces:
+                    outcomes.append(_apart(connection, piece))
+                    if perf_counter() > until:
+                        break  # other processes want to write, too
+        except Exception as error:  # noqa: BLE001 - handed on to everybody who waits for it
+            return [Failure(_unavailable(error)) for _ in pieces]
+        return outcomes
+
+    def _alone(self, piece: _Piece) -> Any:
+        try:
+            with self._engines[piece.access].begin() as connection:
+                return piece.work(connection)
+        except Exception as error:  # noqa: BLE001 - handed on to the one who waits for it
+            return Failure(_named(error))
+
+
+def _apart(connection: Connection, piece: _Piece) -> Any:
+    """The outcome of a piece of work; one that fails leaves nothing behind."""
+    connection.exec_driver_sql("SAVEPOINT piece")
+    outcome = _outcome(connection, piece)
+    if isinstance(outcome, Failure):
+        if not _is_open(connection):
+            raise outcome.error.__cause__ or outcome.error
+        connection.exec_driver_sql("ROLLBACK TO piece")
+    connection.exec_driver_sql("RELEASE piece")
+    return outcome
+
+
+def _is_open(connection: Connection) -> bool:
+    # Some failures, such as a full disk, may make SQLite undo the whole transaction by itself.
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment] # typed as any
+    return driver.in_transaction
+
+
+def _outcome(connection: Connection, piece: _Piece) -> Any:
     try:
-        return work(connection)
+        return piece.work(connection)
     except Exception as error:  # noqa: BLE001 - handed on to the one who waits for it
-        return _Failure(_named(error))
-
-
-def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
-    try:
-        with engine.begin() as connection:
-            return work(connection)
-    except (DBAPIError, PoolTimeout) as error:
-        named = _named(error)
-        if named is error:
-            raise
-        raise named from error
+        return Failure(_named(error))
 
 
 def _named(error: Exception) -> Exception:
@@ -204,11 +240,13 @@ def _named(error: Exception) -> Exception:
     # The first three are our own mistakes, not the storage's, and must be seen as such.
     if isinstance(error, IntegrityError | DataError | ProgrammingError):
         return error
-    if isinstance(error, DBAPIError | PoolTimeout):
-        unavailable = DatabaseUnavailable("The database is not available.")
-        unavailable.__cause__ = error
-        return unavailable
-    return error
+    return _unavailable(error) if isinstance(error, DBAPIError | PoolTimeout) else error
+
+
+def _unavailable(cause: Exception) -> DatabaseUnavailable:
+    unavailable = DatabaseUnavailable("The database is not available.")
+    unavailable.__cause__ = cause
+    return unavailable
 
 
 def _sqlite_engine(url: URL) -> Engine:
@@ -236,10 +274,41 @@ def _sqlite_engine(url: URL) -> Engine:
         if connection.info.get("synchronous") != wanted:
             connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
             connection.info["synchronous"] = wanted
-        # A writer takes the lock at once: an upgrade from read to write in the middle can only fail.
-        connection.exec_driver_sql(options.get("begin", "BEGIN"))
+        begin = options.get("begin", "BEGIN")
+        if begin == "BEGIN":
+            connection.exec_driver_sql(begin)
+        else:
+            # A writer takes the lock at once: an upgrade from read to write in the middle can only fail.
+            _take_lock(connection, begin)
 
     return engine
+
+
+def _take_lock(connection: Connection, begin: str) -> None:
+    # SQLite itself looks at a lock that is taken ever more seldom, every 0.1 s in the end: beside a process that pauses
+    # for less than a millisecond between two transactions it could miss every pause.
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    until = perf_counter() + SQLITE_BUSY_SECONDS
+    try:
+        while not _begins(connection, begin, is_last_try=perf_counter() > until):
+            time.sleep(SQLITE_LOOK_SECONDS)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(SQLITE_BUSY_SECONDS * 1_000)}")
+
+
+def _begins(connection: Connection, begin: str, *, is_last_try: bool) -> bool:
+    try:
+        connection.exec_driver_sql(begin)
+    except OperationalError as error:
+        if is_last_try or not _is_busy(error.orig):
+            raise
+        return False
+    return True
+
+
+def _is_busy(error: object) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
@@ -250,7 +319,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or deadline <= 0:
+            if not _is_busy(error) or deadline <= 0:
                 raise
             deadline -= 0.05
             time.sleep(0.05)

@@ -19,6 +19,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, eve
 from sqlalchemy.exc import IntegrityError
 
 import shared.database
+import shared.lane
 from shared.database import Database, DatabaseUnavailable, parse_database_url
 
 metadata = MetaData()
@@ -393,16 +394,38 @@ async def test_the_failure_is_logged_once_without_what_was_sent(sqlite: Database
 
 
 async def test_more_work_than_can_wait_is_refused_at_once(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue is bounded; when it has been worked off, work is taken again."""
-    monkeypatch.setattr(shared.database, "MAX_WAITING", 4)
+    """The queue is bounded; reads have one of their own. When it has been worked off, work is taken again."""
+    monkeypatch.setattr(shared.lane, "MAX_WAITING", 4)
     release = threading.Event()
-    waiting = [asyncio.create_task(sqlite.write(lambda _connection: release.wait(5))) for _ in range(4)]
+    waiting = [asyncio.create_task(sqlite.write(lambda _connection: release.wait(5))) for _ in range(1 + 4)]
     await asyncio.sleep(0)
     with pytest.raises(DatabaseUnavailable, match="busy"):
-        await sqlite.read(total)
+        await sqlite.write(add)
+    assert await sqlite.read(total) == 0
     release.set()
     await asyncio.gather(*waiting)
-    assert await sqlite.read(total) == 0
+    assert await sqlite.write(add) == 1
+
+
+async def test_who_has_waited_too_long_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece of work that no thread has begun within the bound is 503 and is not done; what runs is finished."""
+    monkeypatch.setattr(shared.lane, "MAX_WAITING_SECONDS", 0.2)
+    release = threading.Event()
+    running = [
+        asyncio.create_task(database.write(lambda _connection: release.wait(5)))
+        for _ in range(shared.database.POSTGRESQL_CONNECTIONS)
+    ]
+    await asyncio.sleep(0)
+    begun = asyncio.get_running_loop().time()
+    waiting = [asyncio.create_task(database.write(add)) for _ in range(10)]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
+    assert 0.1 < asyncio.get_running_loop().time() - begun < 4
+    release.set()
+    finished = await asyncio.gather(*running, return_exceptions=True)
+    assert True in finished
+    assert await database.read(total) == 0
+    assert await database.write(add) == 1
 
 
 async def test_closing_finishes_what_runs(sqlite: Database) -> None:

@@ -199,17 +199,18 @@ def test_no_interleaving_exceeds_a_budget(database_url: str) -> None:
     failed: dict[bytes, list[float]] = {}
 
     def guess(engine_of: Database, chance: random.Random) -> None:
+        writing = engine_of.engine.execution_options(begin="BEGIN IMMEDIATE")
         for _ in range(80):
             with lock:
                 now = NOW + next(instants) * 1.5
             charges = charges_of(chance.choice(NAMES), chance.choice(ADDRESSES))
             try:
-                with engine_of._write_engine.begin() as connection:
+                with writing.begin() as connection:
                     SqlBudgets(connection).charge(charges, at=now)
             except BudgetSpent:
                 continue
             if chance.random() < 0.4:
-                with engine_of._write_engine.begin() as connection:
+                with writing.begin() as connection:
                     SqlBudgets(connection).refund(charges)
             else:
                 with lock:
