@@ -65,7 +65,8 @@ class MetadataEndpoint:
             "jwks_uri": self._issuer + JWKS_PATH,
             **endpoints,
             "scopes_supported": self._resources.scopes_supported(),
-            # Required, and truly none: there is no authorization endpoint to send a response from.
+            # None, for there is no authorization endpoint. RFC 8414 requires the member (section 2) and has empty ones
+            # left out (section 3.2); typed clients (MCP's SDK, Rust's) take an empty list and not its absence.
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
