@@ -232,7 +232,7 @@ async def test_guesses_at_the_present_password_end_too(auth: AuthClient) -> None
     wrong = {"current_password": NEW_PASSWORD, "new_password": "a third long password"}
     right = {"current_password": PASSWORD, "new_password": "a third long password"}
     for _ in range(int(LIMITS.caller)):
-        assert_refused(await auth.post("/password", wrong, token=stolen), 401, "invalid_credentials")
+        assert_refused(await auth.post("/password", wrong, token=stolen), 400, "invalid_credentials")
     refused = await auth.post("/password", right, token=stolen)
     assert_refused(refused, 429, "too_many_requests")
     assert refused.headers["Retry-After"] == "360"
