@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from auth_service.oauth.resources import Resources
+from shared.cors import open_to_all_origins
 from shared.openapi import Answer, Operation, describe
 
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
@@ -50,6 +51,7 @@ class MetadataEndpoint:
             paths.append(OAUTH_PATH + issuer_path)
         return [web.get(path, self.get) for path in paths]
 
+    @open_to_all_origins
     @describe(_DESCRIPTION)
     async def get(self, request: web.Request) -> web.Response:
         if self._body is None:
