@@ -46,6 +46,7 @@ from auth_service.tokens.access_tokens import AccessTokens
 from auth_service.tokens.sign_in import SignIn
 from auth_service.tokens.token_issuer import TokenIssuer
 from shared.clock import Clock, SystemClock
+from shared.cors import CrossOrigin
 from shared.database import Database, DatabaseUnavailable
 from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
@@ -54,6 +55,14 @@ from shared.serving import Listener
 from shared.web import Health, create_app
 
 VERSION = "0.1.0"
+PATHS_FOR_PAGES = frozenset(
+    {
+        *("/register", "/login", "/token", "/logout", "/revoke", "/password"),
+        *("/sessions", "/sessions/{sid}"),
+    }
+)
+"""What pages of the origins in AUTH_CORS_ORIGINS may call. Never anything that is a page itself (RFC 9700 section 2.6);
+what is for everybody says so itself."""
 SERVICE_WORDS = ("signet",)
 """What this service is called; a password made of little else is refused."""
 
@@ -126,6 +135,7 @@ async def open_auth_service(
             figures=RequestFigures(registry),
             access_log=settings.access_log,
         )
+        CrossOrigin(frozenset(settings.cors_origins), PATHS_FOR_PAGES).mount(app)
         app.on_shutdown.append(feed.release_waiting)
         registry.register(FeedCollector(feed))
         yield AuthService(app, create_metrics_app(registry))

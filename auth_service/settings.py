@@ -86,6 +86,13 @@ def _check_trusted_proxies(networks: tuple[str, ...], _settings: Mapping[str, An
     return networks
 
 
+def _check_cors_origins(origins: tuple[str, ...], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Each by its name: under `*` any page could have its visitors guess passwords, and read what came of it."""
+    for origin in origins:
+        check_url(origin, plain_http_hosts=settings["plain_http_hosts"], allow_path=False)
+    return origins
+
+
 class AuthSettings(Settings, frozen=True, kw_only=True):
     """`AUTH_*`; a check may read the settings that stand above its own."""
 
@@ -100,6 +107,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
         "former_master_keys": _check_former_master_keys,
         "session_seconds": _check_session_seconds,
         "trusted_proxies": _check_trusted_proxies,
+        "cors_origins": _check_cors_origins,
     }
 
     plain_http_hosts: tuple[str, ...] = ()
@@ -132,6 +140,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     registrations_per_service: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 1_000
     audit_days: Annotated[int, Meta(ge=1, le=3_650)] = 400
     trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = False

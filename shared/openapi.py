@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from shared.cors import open_to_all_origins
 from shared.errors import ServiceError
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -83,6 +84,7 @@ class OpenApiDocument:
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get("/openapi.json", self.get)]
 
+    @open_to_all_origins
     @describe(
         Operation(summary="This document.", answers={200: Answer("An OpenAPI 3.1 document.", {"type": "object"})})
     )

@@ -28,8 +28,9 @@ log = structlog.get_logger(__name__)
 GRACE_SECONDS = 10.0
 """How long requests in flight may take once a stop was asked for; containers wait 15 before they kill."""
 KEEP_ALIVE_SECONDS = 75.0
-FIRST_REQUEST_SECONDS = 10.0
-"""A connection that has not sent one whole request head by then is closed."""
+HEAD_SECONDS = 10.0
+"""How long a request head may take to arrive: the first one from the connection on, each later one from its first
+byte. Who takes longer is cut off; between requests a connection may lie idle for KEEP_ALIVE_SECONDS."""
 LINGER_SECONDS = 2.0
 """How long a body that nobody wants is still received after the answer, so that the client gets to read that."""
 BACKLOG = 1024
@@ -144,19 +145,31 @@ class _Server(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_first_request_timer",)
+    """Cuts off who sends a head too slowly. A head that comes in one piece, as nearly all do, sets no timer."""
+
+    __slots__ = ("_head_deadline", "_head_number", "_head_timer")
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._first_request_timer = self._loop.call_later(FIRST_REQUEST_SECONDS, self._close_when_silent)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._first_request_timer.cancel()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        waiter = self._waiter
+        # Still waiting for a request: what has come is a part of its head.
+        if waiter is not None and not waiter.done() and self._head_number != self._request_count:
+            self._expect_head()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; the second value says whether the client left before it was sent."""
         if isinstance(resp, web.HTTPException):  # an Expect nobody knows is refused before any middleware
             resp = _bare(http_error_response(resp))
         if self._upgraded or not is_plain(resp):
@@ -168,8 +181,19 @@ class _Connection(web.RequestHandler):
             return resp, True
         return resp, False
 
-    def _close_when_silent(self) -> None:
-        if self._request_count == 0 and self._current_request is None:
+    def _expect_head(self) -> None:
+        self._head_number = self._request_count
+        self._head_deadline = self._loop.time() + HEAD_SECONDS
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_at(self._head_deadline, self._close_when_late)
+
+    def _close_when_late(self) -> None:
+        self._head_timer = None
+        if self._head_number != self._request_count:
+            return  # it came whole
+        if self._loop.time() < self._head_deadline:  # the timer of an earlier head
+            self._head_timer = self._loop.call_at(self._head_deadline, self._close_when_late)
+        else:
             self.force_close()
 
     def handle_error(

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from auth_service.endpoints.openapi import KEY_SET_SCHEMA
+from shared.cors import open_to_all_origins
 from shared.errors import Unavailable
 from shared.openapi import Answer, Operation, describe
 
@@ -43,6 +44,7 @@ class JwksEndpoint:
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get("/.well-known/jwks.json", self.get)]
 
+    @open_to_all_origins
     @describe(
         Operation(
             summary="The public keys that verify this issuer's tokens.",

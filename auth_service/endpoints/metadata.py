@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from auth_service.oauth.resources import Resources
+from shared.cors import open_to_all_origins
 from shared.openapi import Answer, Operation, describe
 
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
@@ -50,6 +51,7 @@ class MetadataEndpoint:
             paths.append(OAUTH_PATH + issuer_path)
         return [web.get(path, self.get) for path in paths]
 
+    @open_to_all_origins
     @describe(_DESCRIPTION)
     async def get(self, request: web.Request) -> web.Response:
         if self._body is None:
@@ -65,7 +67,8 @@ class MetadataEndpoint:
             "jwks_uri": self._issuer + JWKS_PATH,
             **endpoints,
             "scopes_supported": self._resources.scopes_supported(),
-            # Required, and truly none: there is no authorization endpoint to send a response from.
+            # None, for there is no authorization endpoint. RFC 8414 requires the member (section 2) and has empty ones
+            # left out (section 3.2); typed clients (MCP's SDK, Rust's) take an empty list and not its absence.
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],

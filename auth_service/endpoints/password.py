@@ -11,11 +11,30 @@ from auth_service.endpoints.bearer import FirstPartyBearer
 from auth_service.endpoints.caller import CallerReader
 from auth_service.endpoints.device_cookie import DeviceCookie
 from auth_service.identity.accounts import Accounts, PasswordChange, WeakPassword
-from auth_service.tokens.sign_in import InvalidCredentials
 from shared.bearer import InvalidToken, MissingCredentials
-from shared.errors import ContentTooLarge, InvalidRequest, TooManyRequests, Unavailable, UnsupportedMediaType
+from shared.errors import (
+    ContentTooLarge,
+    InvalidRequest,
+    ServiceError,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from shared.openapi import Answer, Operation, describe
 from shared.web import NO_STORE, read_model
+
+
+class WrongPassword(ServiceError):
+    """The present password in the body is not the one in force.
+
+    Not 401: clients take that for an expired token and drop a session that is good (decision 7).
+    """
+
+    status = 400
+    code = "invalid_credentials"
+
+    def __init__(self) -> None:
+        super().__init__("The present password is wrong.")
 
 
 class PasswordRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +66,7 @@ class PasswordEndpoint:
             errors=(
                 InvalidRequest,
                 WeakPassword,
-                InvalidCredentials,
+                WrongPassword,
                 InvalidToken,
                 MissingCredentials,
                 ContentTooLarge,
@@ -66,7 +85,7 @@ class PasswordEndpoint:
         )
         proof = await self._accounts.change_password(change, self._caller.read(request))
         if proof is None:
-            raise InvalidCredentials
+            raise WrongPassword
         response = web.Response(status=204, headers=NO_STORE)
         # A change of password makes strangers of all devices; this one has just proved not to be one.
         self._devices.write(response, proof.devices)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from auth_service.revocations.feed import FeedUnavailable, RevocationFeed, SignedDocument
+from shared.cors import open_to_all_origins
 from shared.errors import InvalidRequest
 from shared.openapi import Answer, Operation, describe
 from shared.revocation_feed import MEDIA_TYPE, START, Position, valid_mark
@@ -41,6 +42,7 @@ class RevocationsEndpoint:
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get(REVOCATIONS_PATH, self.get)]
 
+    @open_to_all_origins
     @describe(
         Operation(
             summary="What is revoked before it expires, from a place in the feed on.",

@@ -256,7 +256,7 @@ def _sign_in_refusal(account: Account | None, matches: bool) -> str:
 
 def _emptied(paid: Paid) -> dict[str, str]:
     """For the audit trail: the budgets that this failure has emptied."""
-    return {"budget_spent": " ".join(paid.emptied)} if paid.emptied else {}
+    return {"budget_spent": " ".join(dict.fromkeys(paid.emptied))} if paid.emptied else {}
 
 
 def own_words(username_key: str, email: str | None) -> Sequence[str]:

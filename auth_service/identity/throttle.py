@@ -1,8 +1,8 @@
 """The throttle: what may fail before it is refused. `docs/throttling.md` says what that means for an attacker.
 
 A sign-in from a device that this account has signed in on before is counted by that device alone. Any other is counted
-four times: by account and caller, by account, by caller, and for the whole service; so an attacker can spend what
-strangers may fail, and keeps nobody out who is known. A name that nobody has is counted like any other.
+by account and caller, by account, by caller, and for the whole service; so an attacker can spend what strangers may
+fail, and keeps nobody out who is known. A name that nobody has is counted like any other.
 
 Each attempt is charged before a password is hashed and refunded when it was right, so only failures cost. What is
 refused here costs nothing, takes no hash, and is told alike whatever the name and the budget.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -25,8 +25,10 @@ from auth_service.model.storage import Records
 from auth_service.model.throttle import BudgetKind, BudgetSpent, Charge
 from shared.errors import TooManyRequests
 
-IPV6_PREFIX_BITS = 64
-"""One IPv6 host can take any address of its /64 (RFC 4291 section 2.5.1), so those count as one. IPv4 counts whole."""
+IPV6_NETWORKS = ((64, 1), (56, 2), (48, 4))
+"""Prefix bits, and how many times the allowance of one address such a network has. One host can take any address of its
+/64 (RFC 4291 section 2.5.1), so those count as one; a site is given a /56 or a /48 (RFC 6177), and may be many people.
+IPv4 counts whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class ThrottleLimits:
     """How many attempts may fail in an hour; each budget holds as many and gets them back evenly.
 
     `caller` is for one account from one address, or from one known device, or in one session that changes the
-    password. `account` is for one account from all strangers, `address` for one address, `service` for all strangers.
-    Registrations count whether they fail or not.
+    password. `account` is for one account from all strangers, `address` for one address (`IPV6_NETWORKS` for what lies
+    around it), `service` for all strangers. Registrations count whether they fail or not.
     """
 
     caller: float = 10
@@ -97,16 +99,16 @@ class Throttle:
 
     def charge_sign_in(self, records: Records, attempt: SignInAttempt, account: Account | None) -> Paid:
         """Charge a sign-in to `account`, None where nobody has the name."""
-        limits, caller = self._limits, network_of(attempt.caller)
+        limits, networks = self._limits, networks_of(attempt.caller)
         device = self.devices.recognise(attempt.presented_devices, account, at=attempt.at)
         if device is not None:
             return self._charge(records, [_device_charge(device, attempt.name, limits)], attempt.at)
         return self._charge(
             records,
             [
-                Charge.of(BudgetKind.CALLER, limits.caller, attempt.name, caller),
+                Charge.of(BudgetKind.CALLER, limits.caller, attempt.name, networks[0]),
                 Charge.of(BudgetKind.ACCOUNT, limits.account, attempt.name),
-                Charge.of(BudgetKind.ADDRESS, limits.address, caller),
+                *_address_charges(BudgetKind.ADDRESS, limits.address, networks),
                 Charge.of(BudgetKind.SERVICE, limits.service),
             ],
             attempt.at,
@@ -123,7 +125,7 @@ class Throttle:
         return self._charge(
             records,
             [
-                Charge.of(BudgetKind.REGISTRATION_ADDRESS, limits.registrations_address, network_of(caller)),
+                *_address_charges(BudgetKind.REGISTRATION_ADDRESS, limits.registrations_address, networks_of(caller)),
                 Charge.of(BudgetKind.REGISTRATION_SERVICE, limits.registrations_service),
             ],
             at,
@@ -145,12 +147,18 @@ def _device_charge(device: KnownDevice, name: str, limits: ThrottleLimits) -> Ch
     return Charge.of(BudgetKind.DEVICE, limits.caller, name, device.name.hex())
 
 
-def network_of(caller: Caller) -> str:
-    """What one caller can choose its addresses from; the empty text when the address is not known."""
+def _address_charges(kind: BudgetKind, per_hour: float, networks: Sequence[str]) -> Iterator[Charge]:
+    # The narrowest first, for all alike: see BudgetKind.
+    for network, (_, factor) in zip(networks, IPV6_NETWORKS, strict=False):
+        yield Charge.of(kind, per_hour * factor, network)
+
+
+def networks_of(caller: Caller) -> Sequence[str]:
+    """What one caller can choose its addresses from, the narrowest first; one empty text where that is not known."""
     try:
         address = ipaddress.ip_address(caller.address)
     except ValueError:
-        return ""
+        return [""]
     if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(address), IPV6_PREFIX_BITS), strict=False))
-    return str(address)
+        return [str(ipaddress.IPv6Network((int(address), bits), strict=False)) for bits, _ in IPV6_NETWORKS]
+    return [str(address)]

@@ -26,7 +26,8 @@ class BudgetKind(StrEnum):
     """What a budget is counted by, in the order in which budgets are charged.
 
     That order is one for all, so that two transactions never wait for each other, and the budget that everybody
-    shares comes last, so that it is held for the shortest time.
+    shares comes last, so that it is held for the shortest time. An address is counted together with the networks that
+    it lies in, from the narrowest to the widest.
     """
 
     DEVICE = "device"

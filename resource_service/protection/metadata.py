@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import public
 from resource_service.protection.configuration import ProtectedResource
+from shared.cors import open_to_all_origins
 from shared.openapi import Answer, Operation, describe
 from shared.web import json_response
 
@@ -51,6 +52,7 @@ class ResourceMetadata:
         return [web.get(self._path, self.show)]
 
     @public
+    @open_to_all_origins
     @describe(
         Operation(
             summary="What a client needs to know to get a token for this resource (RFC 9728).",

@@ -13,12 +13,12 @@ from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
-from resource_service.protection.cors import CrossOrigin
 from resource_service.protection.revocation_feed import FollowedRevocations
 from resource_service.protection.verifier import Verifier
 from shared.access_token import VerifiedAccessToken
 from shared.bearer import ChallengeError, ProtectionSpace, read_credentials
 from shared.clock import Clock
+from shared.cors import CrossOrigin
 from shared.errors import Unavailable
 from shared.web import error_response
 

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from resource_service.protection.bounded_fetch import FetchLimits
 from resource_service.protection.configuration import ProtectedResource
-from resource_service.protection.cors import CrossOrigin
 from resource_service.protection.figures import (
     IssuerHealth,
     ProtectionFigures,
@@ -25,6 +24,7 @@ from resource_service.protection.revocation_feed import FollowedRevocations, Rem
 from resource_service.protection.token_cache import VerifiedTokenCache
 from resource_service.protection.verifier import IssuerVerifier, Verifier
 from shared.clock import Clock, SystemClock
+from shared.cors import CrossOrigin
 
 
 class Protection:

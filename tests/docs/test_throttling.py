@@ -6,7 +6,7 @@ import re
 
 from auth_service.app import throttle_limits
 from auth_service.identity.devices import LIFETIME_SECONDS
-from auth_service.identity.throttle import ThrottleLimits
+from auth_service.identity.throttle import IPV6_NETWORKS, ThrottleLimits
 from auth_service.settings import AuthSettings
 from tests.architecture.tree import ROOT
 
@@ -39,5 +39,8 @@ def test_the_text_says_what_follows_from_the_numbers() -> None:
         name = "one address" if addresses == 1 else "1,000 addresses"
         row = f"| {name} | {account:,}, then {account:,} an hour | {service:,}, then {service:,} an hour |"
         assert row in PAGE
+    whole = int(limits.address * dict(IPV6_NETWORKS)[48])
+    row = f"{limits.account}, then {limits.account} an hour | {whole}, then {whole} an hour"
+    assert f"| an IPv6 /48 with its 65,536 networks | {row} |" in PAGE
     assert f"{limits.account * (HOURS_IN_A_YEAR + 1):,} guesses" in PAGE
     assert f"for {LIFETIME_SECONDS // 86_400} days" in PAGE

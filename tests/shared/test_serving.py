@@ -225,8 +225,8 @@ class Quick:
 
 @pytest.fixture
 async def impatient(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """A server that waits 0.3 s for a first request and 2 s between requests."""
-    monkeypatch.setattr(shared.serving, "FIRST_REQUEST_SECONDS", 0.3)
+    """A server that waits 0.3 s for a request head and 2 s between requests."""
+    monkeypatch.setattr(shared.serving, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(shared.serving, "KEEP_ALIVE_SECONDS", 2.0)
     async with serve(create_app([Quick()], figures=RequestFigures(CollectorRegistry()))) as port:
         yield port
@@ -259,7 +259,27 @@ async def test_a_silent_connection_is_closed(impatient: int) -> None:
 
 async def test_a_head_that_drips_is_closed(impatient: int) -> None:
     """The whole first head has to arrive in time, however busily it drips."""
-    assert 0.2 < await seconds_until_closed(impatient, *[b"GET /quick HTTP/1.1\r\n"], *[b"X: y\r\n"] * 30) < 1.9
+    assert 0.2 < await seconds_until_closed(impatient, b"GET /quick HTTP/1.1\r\n", *[b"X: y\r\n"] * 30) < 1.9
+
+
+async def test_a_later_head_that_drips_is_closed(impatient: int) -> None:
+    """So does each head after it, from its first byte on, whether the connection lay idle before or not."""
+    drip = [b"GET /quick HTTP/1.1\r\n", *[b"X: y\r\n"] * 30]
+    assert 0.2 < await seconds_until_closed(impatient, get("/quick"), *drip) < 1.9
+    assert 0.2 < await seconds_until_closed(impatient, get("/quick") + drip[0], *drip[1:]) < 1.9
+    assert 0.5 < await seconds_until_closed(impatient, get("/quick"), *[b""] * 4, *drip) < 1.9
+
+
+async def test_each_head_has_its_own_time(impatient: int) -> None:
+    """Heads that come in two pieces each, one after the other for longer than one head may take, are all answered."""
+    head = get("/quick")
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
+    for _ in range(6):
+        writer.write(head[:20])
+        await asyncio.sleep(0.1)
+        writer.write(head[20:])
+        assert (await read_reply(reader)).status == 200
+    writer.close()
 
 
 async def test_a_used_connection_lives_on_until_it_is_idle(impatient: int) -> None:

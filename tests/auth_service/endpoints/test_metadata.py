@@ -41,6 +41,13 @@ async def test_the_document_says_what_is_there(auth: AuthClient, path: str) -> N
     }
 
 
+async def test_a_list_that_is_required_is_there_though_it_is_empty(auth: AuthClient) -> None:
+    """RFC 8414 sections 2 and 3.2 contradict each other; clients that read into types need the member."""
+    document = (await auth.get(OAUTH)).json()
+    assert "authorization_endpoint" not in document
+    assert [name for name, value in document.items() if value == []] == ["response_types_supported"]
+
+
 @pytest.mark.parametrize("path", [OAUTH, OPENID])
 async def test_every_listed_address_is_mounted(auth: AuthClient, path: str) -> None:
     """Each URL in the document answers, with something other than 404."""

@@ -17,6 +17,7 @@ from tests.auth_service.running import (
     assert_refused,
     in_database,
 )
+from tests.clock import FrozenClock
 from tests.wire import Reply
 
 
@@ -47,20 +48,57 @@ async def test_every_other_session_ends(auth: AuthClient) -> None:
     await auth.refreshed(bob.refresh_token)
 
 
+async def test_a_copy_of_the_kept_session_does_not_outlive_its_owners_next_refresh(
+    auth: AuthClient, clock: FrozenClock
+) -> None:
+    """Hostile cases, CVE-2024-28197 (decision 7): what can be presented changes at that use, and the copy then ends the
+    session; the `sid` stays, and is nothing that can be presented."""
+    tokens = await auth.new_user()
+    assert (await change(auth, tokens)).status == 204
+    renewed = await auth.refreshed(tokens.refresh_token)
+    assert renewed.sid == tokens.sid
+    assert renewed.refresh_token != tokens.refresh_token
+    clock.advance(11)
+    assert_refused(await auth.refresh(tokens.refresh_token), 400, "invalid_grant")
+    assert_refused(await auth.refresh(renewed.refresh_token), 400, "invalid_grant")
+    assert_refused(await auth.get("/sessions", token=renewed.access_token), 401, "invalid_token")
+
+
+async def test_nobody_chooses_the_session_that_a_sign_in_opens(auth: AuthClient) -> None:
+    """The same: a session that is known beforehand is not the one that is signed in to."""
+    planted = await auth.new_user()
+    credentials = {"username": "alice", "password": PASSWORD}
+    assert_refused(await auth.post("/login", {**credentials, "sid": planted.sid}), 400, "invalid_request")
+    for headers in ({"Cookie": f"sid={planted.sid}; session={planted.sid}"}, {"X-Session-ID": planted.sid}):
+        reply = await auth.call("POST", f"/login?sid={planted.sid}", body=credentials, headers=headers)
+        assert Tokens.of(reply).sid != planted.sid
+    reply = await auth.post("/login", credentials, token=planted.access_token)
+    assert Tokens.of(reply).sid != planted.sid
+
+
 @pytest.mark.parametrize("presented", ["", NEW_PASSWORD, PASSWORD.upper(), PASSWORD + " ", "x" * 2_000, "\u0000"])
 async def test_a_wrong_present_password_changes_nothing(auth: AuthClient, presented: str) -> None:
-    """401 `invalid_credentials`; whoever found an open session does not get the account."""
+    """400 `invalid_credentials`; whoever found an open session does not get the account."""
     tokens, other = await auth.new_user(), await auth.login()
     reply = await change(auth, tokens, presented)
-    assert_refused(reply, 401, "invalid_credentials")
+    assert_refused(reply, 400, "invalid_credentials")
     await auth.login(password=PASSWORD)
     await auth.refreshed(other.refresh_token)
+
+
+async def test_a_wrong_present_password_is_not_taken_for_an_expired_token(auth: AuthClient) -> None:
+    """No challenge and no 401, at which clients drop their tokens: this one is good and goes on working."""
+    tokens = await auth.new_user()
+    reply = await change(auth, tokens, "wrong")
+    assert reply.status not in (401, 403)
+    assert "WWW-Authenticate" not in reply.headers
+    assert (await change(auth, tokens)).status == 204
 
 
 async def test_a_wrong_present_password_is_told_before_a_weak_new_one(auth: AuthClient) -> None:
     """What the policy thinks of the new one is for its owner."""
     tokens = await auth.new_user()
-    assert_refused(await change(auth, tokens, "wrong", "x"), 401, "invalid_credentials")
+    assert_refused(await change(auth, tokens, "wrong", "x"), 400, "invalid_credentials")
 
 
 async def test_a_weak_new_password_is_refused(auth: AuthClient) -> None:
@@ -120,7 +158,7 @@ async def test_of_changes_at_once_one_counts(auth: AuthClient) -> None:
     """Each proves the password that was in force; the first change makes the others' proof void."""
     tokens = await auth.new_user()
     replies = await asyncio.gather(*(change(auth, tokens, new=f"{NEW_PASSWORD} {number}") for number in range(8)))
-    assert sorted(reply.status for reply in replies) == [204] + [401] * 7
+    assert sorted(reply.status for reply in replies) == [204] + [400] * 7
     won = [reply.status for reply in replies].index(204)
     await auth.login(password=f"{NEW_PASSWORD} {won}")
 
@@ -130,7 +168,7 @@ async def test_an_account_without_a_password_has_none_to_change(auth: AuthClient
     tokens = await auth.new_user()
     await change_account(auth_settings, "alice", password_hash=None)
     for presented in ("", "null", "None", PASSWORD):
-        assert_refused(await change(auth, tokens, presented), 401, "invalid_credentials")
+        assert_refused(await change(auth, tokens, presented), 400, "invalid_credentials")
     account = await in_database(auth_settings, lambda records: records.accounts.find(tokens.claims["sub"]))
     assert account is not None
     assert account.password_hash is None

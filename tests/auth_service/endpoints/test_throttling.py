@@ -231,7 +231,7 @@ async def test_guesses_at_the_present_password_end_too(auth: AuthClient) -> None
     wrong = {"current_password": NEW_PASSWORD, "new_password": "a third long password"}
     right = {"current_password": PASSWORD, "new_password": "a third long password"}
     for _ in range(int(LIMITS.caller)):
-        assert_refused(await auth.post("/password", wrong, token=stolen), 401, "invalid_credentials")
+        assert_refused(await auth.post("/password", wrong, token=stolen), 400, "invalid_credentials")
     refused = await auth.post("/password", right, token=stolen)
     assert_refused(refused, 429, "too_many_requests")
     assert refused.headers["Retry-After"] == "360"
@@ -340,3 +340,67 @@ async def test_a_thousand_addresses_do_not_spray_more_than_documented(
             *(guess(auth, f"user-{number}", address=f"10.1.0.{number}") for number in range(50))
         )
         assert sum(reply.status == 401 for reply in replies) == 10
+
+
+def rotating(chance: random.Random) -> str:
+    """An address in one of the 65,536 networks of one /48."""
+    return f"2001:db8:7:{chance.randrange(65_536):x}::{chance.randrange(1, 65_536):x}"
+
+
+@pytest.mark.slow
+async def test_a_whole_48_gets_no_more_than_documented(auth: AuthClient) -> None:
+    """An attacker with an IPv6 /48 takes another of its networks for each attempt: 30 at once and 30 an hour are looked
+    at for one account; the owner signs in meanwhile on the device that is known, from that very /48."""
+    await auth.register()
+    cookie = cookie_of(await sign_in(auth))
+    chance, looked_at = random.Random(6), 0
+
+    async def attack(attempts: int) -> None:
+        nonlocal looked_at
+        replies = await asyncio.gather(*(guess(auth, address=rotating(chance)) for _ in range(attempts)))
+        assert {reply.status for reply in replies} <= {401, 429}
+        looked_at += sum(reply.status == 401 for reply in replies)
+
+    await attack(60)
+    assert looked_at == LIMITS.account
+    for _ in range(30):
+        await auth.pass_time(120)
+        await attack(10)
+    assert looked_at == 2 * LIMITS.account
+    assert (await sign_in(auth, address=rotating(chance), cookie=cookie)).status == 200
+
+
+@pytest.mark.slow
+async def test_a_whole_48_does_not_spray_more_than_documented(auth: AuthClient) -> None:
+    """The same attacker tries one password on many accounts: 400 at once and 400 an hour are looked at, and that keeps
+    nobody elsewhere out, on whatever device."""
+    await auth.register()
+    chance, names = random.Random(7), iter(range(10_000))
+
+    async def spray(attempts: int) -> int:
+        replies = []
+        for _ in range(attempts // 50):
+            batch = [guess(auth, f"user-{next(names)}", address=rotating(chance)) for _ in range(50)]
+            replies += await asyncio.gather(*batch)
+        return sum(reply.status == 401 for reply in replies)
+
+    assert await spray(600) == 4 * LIMITS.address
+    assert_refused(await sign_in(auth, address=rotating(chance)), 429, "too_many_requests")
+    assert (await sign_in(auth, address="2001:db8:8::1")).status == 200
+    await auth.pass_time(HOUR / 4)
+    assert await spray(200) == LIMITS.address
+
+
+async def test_a_service_that_is_spent_keeps_no_known_device_out(
+    environment: dict[str, str], clock: FrozenClock
+) -> None:
+    """When all that strangers may fail is gone, and with it every new device, those that are known notice nothing."""
+    async with running({**environment, "AUTH_FAILURES_PER_SERVICE": "5"}, clock) as auth:
+        await auth.register()
+        cookie = cookie_of(await sign_in(auth))
+        for number in range(5):
+            assert_refused(await guess(auth, f"user-{number}", address=f"10.0.0.{number}"), 401, "invalid_credentials")
+        assert_refused(await sign_in(auth, address=ELSEWHERE), 429, "too_many_requests")
+        for _ in range(10):
+            assert (await sign_in(auth, address=ELSEWHERE, cookie=cookie)).status == 200
+        assert await guesses_left(auth, cookie=cookie) == LIMITS.caller

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import random
+import string
 
-from auth_service.identity.password_policy import COMMON_PASSWORDS, PasswordPolicy, WeakPassword
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auth_service.identity.password_policy import COMMON_PASSWORDS, MAX_TRIMMINGS, PasswordPolicy, WeakPassword
 from shared.errors import InvalidRequest
 
 OWN_WORDS = ["alice", "wonderland", "example.org"]
+ENTRIES = [line for line in COMMON_PASSWORDS.read_text("utf-8").splitlines() if not line.startswith("# ")]
+UNSEEN = " \t\n\r\x00\x85\xa0\xad\u034f\u115f\u180e\u2003\u2028\u200b\u200d\u202e\u2060\u2800\u3000\u3164\ufe0f\ufeff"
 
 
 @pytest.mark.parametrize(
@@ -44,19 +51,74 @@ def test_common_passwords_are_refused(password_policy: PasswordPolicy, password:
         password_policy.check(password, [])
 
 
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password\n",
+        "  password ",
+        "pass word",
+        "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44",  # full width
+        "pass\u200bword",  # zero width space
+        "p\u00adassword",  # soft hyphen
+        "password\ufe0f",  # variation selector
+        "\U0001d429assword",  # a mathematical letter
+        "pa\u017f\u017fword",  # the long s
+        "Password2026!",
+        "!!sunshine99",
+        "1 Password",
+        "12345678.",
+    ],
+)
+def test_a_common_password_is_common_however_it_is_dressed(password_policy: PasswordPolicy, password: str) -> None:
+    """Blanks, what is not seen, other forms of a letter, and the digits and signs that everybody adds."""
+    with pytest.raises(WeakPassword, match="most common"):
+        password_policy.check(password, [])
+
+
+@given(st.sampled_from(ENTRIES), st.data())
+def test_no_dressing_makes_a_common_password_a_good_one(
+    password_policy: PasswordPolicy, entry: str, data: st.DataObject
+) -> None:
+    """Each letter in any case and width, what is not seen between any two, and digits and signs at the end."""
+    dressed = ""
+    for character in entry:
+        forms = {character, character.upper()} if len(character.upper()) == 1 else {character}
+        forms |= {chr(ord(form) + 0xFEE0) for form in forms if "!" <= form <= "~"}
+        dressed += data.draw(st.sampled_from(sorted(forms))) + data.draw(st.text(UNSEEN, max_size=1))
+    dressed += data.draw(st.text(string.digits + string.punctuation, max_size=MAX_TRIMMINGS))
+    with pytest.raises(WeakPassword):
+        password_policy.check(dressed, [])
+
+
+@given(st.integers(), st.sampled_from([string.ascii_lowercase, string.digits, string.printable]))
+def test_a_long_random_password_is_never_refused(password_policy: PasswordPolicy, seed: int, alphabet: str) -> None:
+    """Of 20 characters, of letters alone, digits alone or anything printable."""
+    password_policy.check("".join(random.Random(seed).choices(alphabet, k=20)), OWN_WORDS)
+
+
+@pytest.mark.parametrize(
+    "password", ["password correct", "myPassword is long", "sunshine8402759163", "x12345678", "\u200b" * 8]
+)
+def test_a_common_word_in_a_longer_password_does_not_spoil_it(password_policy: PasswordPolicy, password: str) -> None:
+    """Only what stands alone, or nearly so, is common."""
+    password_policy.check(password, [])
+
+
 def test_the_list_of_common_passwords_is_long_enough(password_policy: PasswordPolicy) -> None:
     """At least the 3,000 most common that the length rule does not refuse anyway, every one of them refused."""
-    entries = [line for line in COMMON_PASSWORDS.read_text("utf-8").splitlines() if not line.startswith("# ")]
-    assert len(set(entries)) == len(entries) > 8_000
-    assert all(len(entry) >= 8 for entry in entries)
-    for entry in entries:
+    assert len(set(ENTRIES)) == len(ENTRIES) > 8_000
+    assert all(len(entry) >= 8 for entry in ENTRIES)
+    for entry in ENTRIES:
         with pytest.raises(WeakPassword):
             password_policy.check(entry, [])
 
 
 @pytest.mark.parametrize(
     "password",
-    ["alice2026!", "ALICE-alice", "Wonderland1", "alice@wonderland", "signet123", "SignetSignet", "alice@example.org"],
+    [
+        *["alice2026!", "ALICE-alice", "Wonderland1alice", "alice@wonderland", "signet123", "SignetSignet"],
+        *["alice@example.org", "\uff41lice2026!", "al\u200bice2026!", "\u200balice\u200b\u200b2026"],
+    ],
 )
 def test_a_password_made_of_known_words_is_refused(password_policy: PasswordPolicy, password: str) -> None:
     """The account's own words and the service's name count for nothing (ASVS 5.0 6.1.2, 6.2.11)."""

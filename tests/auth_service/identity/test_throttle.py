@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -10,7 +12,7 @@ from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import Sessions
-from auth_service.identity.throttle import FREE, UNLIMITED, Throttle, ThrottleLimits, network_of
+from auth_service.identity.throttle import FREE, UNLIMITED, Throttle, ThrottleLimits, networks_of
 from auth_service.model.account import Account
 from auth_service.model.caller import Caller
 from auth_service.storage.storage import SqlStorage
@@ -101,6 +103,36 @@ async def test_guesses_are_counted_over_the_whole_service(accounts: Accounts) ->
     assert await guesses_left(accounts, "alice", caller(100)) == 0
 
 
+@pytest.mark.parametrize(
+    ("varying", "factor"), [("2001:db8:0:{:x}::1", 2), ("2001:db8:0:{:x}00::1", 4), ("2001:db8:{:x}::1", None)]
+)
+async def test_who_has_many_ipv6_networks_is_counted_by_the_wider_ones_too(
+    accounts: Accounts, varying: str, factor: int | None
+) -> None:
+    """A /56 has twice what a /64 has, a /48 four times; other /48s are other callers, up to what the service allows."""
+    wide = Throttle(replace(LIMITS, service=100), Devices([bytes(32)]))
+    counted = Accounts(accounts._storage, accounts._hasher, accounts._policy, wide, accounts._clock)
+    looked_at = 0
+    for number in range(100):
+        try:
+            await guess(counted, f"user-{number}", Caller(varying.format(number + 1), ""))
+        except TooManyRequests:
+            break
+        looked_at += 1
+    assert looked_at == (100 if factor is None else factor * LIMITS.address)
+
+
+async def test_registrations_are_counted_by_the_wider_networks_too(accounts: Accounts) -> None:
+    """The same factors."""
+    wide = Throttle(replace(LIMITS, registrations_service=100), Devices([bytes(32)]))
+    counted = Accounts(accounts._storage, accounts._hasher, accounts._policy, wide, accounts._clock)
+    for number in range(int(4 * LIMITS.registrations_address)):
+        await counted.register(Registration(f"user-{number}", PASSWORD), Caller(f"2001:db8:0:{number}00::1", ""))
+    with pytest.raises(TooManyRequests):
+        await counted.register(Registration("one-more", PASSWORD), Caller("2001:db8:0:aa00::1", ""))
+    await counted.register(Registration("one-more", PASSWORD), Caller("2001:db8:1::1", ""))
+
+
 async def test_an_ipv6_caller_is_its_whole_network(accounts: Accounts) -> None:
     """All addresses of a /64 are one caller; the next /64 is another."""
     for number in range(int(LIMITS.caller)):
@@ -110,20 +142,20 @@ async def test_an_ipv6_caller_is_its_whole_network(accounts: Accounts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "network"),
+    ("address", "networks"),
     [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::1", "::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-        ("unix:", ""),
-        ("192.0.2.7 ", ""),
+        ("192.0.2.7", ["192.0.2.7"]),
+        ("2001:db8:1:2345:6:7:8:9", ["2001:db8:1:2345::/64", "2001:db8:1:2300::/56", "2001:db8:1::/48"]),
+        ("::1", ["::/64", "::/56", "::/48"]),
+        ("fe80::1%eth0", ["fe80::/64", "fe80::/56", "fe80::/48"]),
+        ("", [""]),
+        ("unix:", [""]),
+        ("192.0.2.7 ", [""]),
     ],
 )
-def test_where_a_caller_can_choose_its_addresses_from(address: str, network: str) -> None:
-    """IPv4 counts whole, IPv6 by its /64; what is no address is one caller."""
-    assert network_of(Caller(address, "")) == network
+def test_where_a_caller_can_choose_its_addresses_from(address: str, networks: list[str]) -> None:
+    """IPv4 counts whole, IPv6 by its /64 and by what a site may have; what is no address is one caller."""
+    assert networks_of(Caller(address, "")) == networks
 
 
 async def test_only_failures_cost(accounts: Accounts, alice: Account, sessions: Sessions) -> None:

@@ -159,6 +159,8 @@ async def test_attempts_at_once_never_wait_for_each_other_for_ever(
             Charge.of(BudgetKind.CALLER, 100, name, address),
             Charge.of(BudgetKind.ACCOUNT, 100, name),
             Charge.of(BudgetKind.ADDRESS, 100, address),
+            Charge.of(BudgetKind.ADDRESS, 200, f"site-{number % 2}"),
+            Charge.of(BudgetKind.ADDRESS, 400, "network"),
             service,
         ]
         await charge(both[number % 2], *charges)

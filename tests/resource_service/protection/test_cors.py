@@ -110,6 +110,20 @@ async def test_metadata_is_for_everybody(issuer: Issuer, clock: FrozenClock) -> 
         assert cors_headers(reply) == {"access-control-allow-origin": "*"}
 
 
+async def test_a_preflight_for_metadata_is_for_everybody(issuer: Issuer, clock: FrozenClock) -> None:
+    """A page that sends a header of its own with the request asks first, and is told the same."""
+    for origins in ((), (APP,)):
+        async with running_api(allowing(issuer, *origins), clock) as api:
+            reply = await preflight(api, "/.well-known/oauth-protected-resource", "https://anybody.example")
+            assert reply.status == 204
+            assert cors_headers(reply) == {
+                "access-control-allow-origin": "*",
+                "access-control-allow-methods": "GET, HEAD",
+                "access-control-allow-headers": "Authorization, DPoP, Content-Type, If-Match, If-None-Match",
+                "access-control-max-age": "600",
+            }
+
+
 @pytest.mark.parametrize(
     "origin", ["app.example", "https://app.example/", "https://app.example/path", "https://", "null", "ftp://a.example"]
 )
