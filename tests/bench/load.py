@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,42 @@ def wrk(
     seconds: int = SECONDS,
     core: str = LOAD_CORE,
 ) -> Load:
-    """One run against `url`."""
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
-    for name, value in (headers or {}).items():
+    """One run against `url`, as fast as it answers."""
+    return _load_of(*_start(url, headers or {}, script, (seconds, CONNECTIONS, core)))
+
+
+@contextlib.contextmanager
+def beside(url: str, script: Path, *, connections: int, seconds: int) -> Iterator[list[Load]]:
+    """A run that goes on while the block is worked through; what it saw is in the list after the block."""
+    loads: list[Load] = []
+    run = _start(url, {}, script, (seconds, connections, LOAD_CORE))
+    try:
+        yield loads
+    finally:
+        loads.append(_load_of(*run))
+
+
+def paced(url: str, script: Path, *, connections: int, seconds: int = SECONDS) -> Load:
+    """One run whose script sets the pace."""
+    return _load_of(*_start(url, {}, script, (seconds, connections, LOAD_CORE)))
+
+
+def _start(
+    url: str, headers: Mapping[str, str], script: Path | None, shape: tuple[int, int, str]
+) -> tuple[subprocess.Popen[str], int]:
+    seconds, connections, core = shape
+    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     if script is not None:
         command += ["-s", str(script)]
-    text = subprocess.run([*command, url], check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
+    return subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True), seconds
+
+
+def _load_of(process: subprocess.Popen[str], seconds: int) -> Load:
+    text, _ = process.communicate(timeout=seconds + 30)
+    if process.returncode:
+        raise RuntimeError(f"wrk ended with exit code {process.returncode}")
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     return Load(
         per_second=float(_find(r"Requests/sec:\s+([\d.]+)", text)),

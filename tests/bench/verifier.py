@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
+import secrets
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from shared import base64url
 from shared.access_token import AccessTokenDecoder
 from shared.token_rules import TokenRules
 from tests.bench import report
-from tests.bench.load import ROUNDS, Load, interleaved, wrk
-from tests.bench.processes import ROOT, free_port, protected_server, work_folder
+from tests.bench.load import ROUNDS, Load, beside, interleaved, paced, wrk
+from tests.bench.processes import free_port, protected_server, work_folder
 from tests.bench.protected import AUDIENCE
 from tests.protocol.minting import key_set_of, mint, signing_key
 
@@ -33,7 +34,11 @@ ROTATION = 10_000
 MORE_THAN_THE_CACHE = 40_000
 """In rotation, each is put out of the cache (16,384 tokens) before it comes again: to the server it is always new."""
 CALLS, REPEATS = 300, 15
-FLOOD_RATE, FLOOD_SECONDS = 1_000, 6
+UNKNOWN_KEYS = 20_000
+FLOOD_SECONDS = 5
+FLOOD_CONNECTIONS, FLOOD_MILLISECONDS = 30, 30
+"""A thousand a second, as long as each is answered at once."""
+VALID_CONNECTIONS, VALID_MILLISECONDS = 10, 25
 BOTH_CORES = "0,1"
 _LUA = """
 local requests, last = {}, 0
@@ -46,6 +51,11 @@ end
 function request()
   last = last %% #requests + 1
   return requests[last]
+end
+"""
+_PACE = """
+function delay()
+  return math.random(0, %d)
 end
 """
 
@@ -88,13 +98,13 @@ def _in_process() -> None:
         report.line(name, f"{micro[name] / micro['bare']:.2f} x bare", f"{target} ({micro[name]:.1f} us)")
 
 
-def _over_http(folder: Path, keys: str) -> None:
-    one = _script(folder, "one", 1)
-    many = _script(folder, "many", ROTATION)
-    always_new = _script(folder, "new", MORE_THAN_THE_CACHE)
+def _over_http(folder: Path, keys: KeyServer) -> None:
+    one = _script(folder, "one", map(_token, range(1)))
+    many = _script(folder, "many", map(_token, range(ROTATION)))
+    always_new = _script(folder, "new", map(_token, range(MORE_THAN_THE_CACHE)))
     with contextlib.ExitStack() as stack:
         servers = {
-            kind: stack.enter_context(protected_server(kind, ISSUER, keys)).url + "/"
+            kind: stack.enter_context(protected_server(kind, ISSUER, keys.url)).url + "/"
             for kind in ("bare", "protection", "tutorial")
         }
         runs: dict[str, Callable[[], Load]] = {}
@@ -122,37 +132,46 @@ def _over_http(folder: Path, keys: str) -> None:
         report.line(f"{title}, beside the tutorials' server", f"{ratio:.1f} x", f"target 5 (theirs {rate:,.0f}/s)")
 
 
-def _flood(folder: Path, keys: str) -> None:
-    """wrk's 64 connections, one valid token, with and without 1,000 requests a second of unknown keys."""
-    script = _script(folder, "one", 1)
-    with protected_server("protection", ISSUER, keys) as server:
-        port = server.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "tests.end_to_end.flood", port, ISSUER, AUDIENCE, str(FLOOD_RATE)]
+def _flood(folder: Path, keys: KeyServer) -> None:
+    """Valid requests at a steady pace, with and without a flood of unknown keys; the key endpoint fails in both."""
+    valid = _script(folder, "paced", [_token(0)], milliseconds=VALID_MILLISECONDS)
+    unknown = _script(folder, "unknown", _unknown_keys(UNKNOWN_KEYS), milliseconds=FLOOD_MILLISECONDS)
+    with protected_server("protection", ISSUER, keys.url) as server:
+        keys.fails = True
+        url = server.url + "/"
+        send = partial(paced, url, valid, connections=VALID_CONNECTIONS, seconds=FLOOD_SECONDS)
+        floods: list[Load] = []
 
         def flooded() -> Load:
-            flood = subprocess.Popen([*command, str(FLOOD_SECONDS)], cwd=ROOT, stdout=subprocess.DEVNULL)
-            time.sleep(1)  # it has begun
-            load = wrk(server.url + "/", script=script)
-            flood.wait(30)
+            with beside(url, unknown, connections=FLOOD_CONNECTIONS, seconds=FLOOD_SECONDS + 2) as flood:
+                time.sleep(1)  # it has begun
+                load = send()
+            floods.extend(flood)
             return load
 
-        loads = interleaved({"quiet": lambda: wrk(server.url + "/", script=script), "flood": flooded})
-    report.heading(f"Valid requests in a flood of {FLOOD_RATE:,} requests a second with random key ids")
+        keys.asked = 0
+        begun = time.monotonic()
+        loads = interleaved({"quiet": send, "flood": flooded})
+        seconds, asked = time.monotonic() - begun, keys.asked
+        keys.fails = False
+    rate = statistics.median(load.per_second for load in floods)
+    report.heading(f"Valid requests in a flood of {rate:,.0f} a second with random key ids; the key endpoint fails")
     quiet, flood = loads["quiet"].p99_milliseconds, loads["flood"].p99_milliseconds
-    report.line("99th percentile", f"{flood / quiet:.2f} x quiet", f"target 1.5 ({flood:.1f} ms, quiet {quiet:.1f} ms)")
+    report.line("99th percentile", f"{flood / quiet:.2f} x quiet", f"target 1.5 ({flood:.2f} ms, quiet {quiet:.2f} ms)")
     report.line("refused", str(loads["flood"].refused + loads["quiet"].refused), "must be 0")
+    report.line("fetches", f"{asked / seconds * 30:.1f} in 30 s", "at most 2 of them for unknown keys")
 
 
-def _all_cores(folder: Path, keys: str) -> None:
+def _all_cores(folder: Path, keys: KeyServer) -> None:
     """A process on each core behind one port; wrk has no core of its own then."""
     cores = sorted(os.sched_getaffinity(0))
-    script = _script(folder, "many", ROTATION)
+    script = _script(folder, "many", map(_token, range(ROTATION)))
     with contextlib.ExitStack() as stack:
         urls = {}
         for kind in ("bare", "protection"):
             port = free_port()
             for core in cores:
-                server = stack.enter_context(protected_server(kind, ISSUER, keys, port=port, core=str(core)))
+                server = stack.enter_context(protected_server(kind, ISSUER, keys.url, port=port, core=str(core)))
                 urls[kind] = server.url + "/"
         time.sleep(1)
         anywhere = ",".join(map(str, cores))
@@ -176,22 +195,44 @@ def _token(number: int) -> str:
     return mint(claims={**claims, "jti": f"token-{number:020}"})
 
 
-def _script(folder: Path, name: str, count: int) -> Path:
-    script, tokens = folder / f"{name}.lua", folder / f"{name}.txt"
+def _unknown_keys(count: int) -> Iterator[str]:
+    """Tokens that nobody signed, plausible but for the key id and the signature."""
+    _, payload, _ = _token(0).split(".")
+    for _ in range(count):
+        header = {"alg": "RS256", "typ": "at+jwt", "kid": secrets.token_urlsafe(32)}
+        encoded = base64url.encode(json.dumps(header).encode())
+        yield f"{encoded}.{payload}.{base64url.encode(secrets.token_bytes(256))}"
+
+
+def _script(folder: Path, name: str, tokens: Iterable[str], *, milliseconds: int = 0) -> Path:
+    """A script that sends one token after the other, each connection with a pause of `milliseconds` on average."""
+    script, listed = folder / f"{name}.lua", folder / f"{name}.txt"
     if not script.exists():
-        tokens.write_text("".join(f"{_token(number)}\n" for number in range(count)))
-        script.write_text(_LUA % tokens)
+        listed.write_text("".join(f"{token}\n" for token in tokens))
+        script.write_text(_LUA % listed + (_PACE % (2 * milliseconds) if milliseconds else ""))
     return script
 
 
+@dataclass(slots=True)
+class KeyServer:
+    """Where the key is published; how often it was asked, and whether it is slow and fails."""
+
+    url: str = ""
+    asked: int = 0
+    fails: bool = False
+
+
 @contextlib.contextmanager
-def _key_server() -> Iterator[str]:
+def _key_server() -> Iterator[KeyServer]:
     """Publishes the key, from a thread of this process."""
-    body = key_set_of(signing_key())
+    body, state = key_set_of(signing_key()), KeyServer()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            state.asked += 1
+            if state.fails:
+                time.sleep(1)
+            self.send_response(503 if state.fails else 200)
             self.send_header("Content-Type", "application/jwk-set+json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -201,10 +242,11 @@ def _key_server() -> Iterator[str]:
             """Nobody reads it."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_port}/keys"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/keys"
+        yield state
     finally:
         server.shutdown()
         thread.join()
