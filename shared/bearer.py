@@ -107,13 +107,18 @@ class ChallengeError(ServiceError):
         super().__init__(description)
         self.parameters = parameters
         self.space = space
-        self.headers = self._headers()
 
     def within(self, space: ProtectionSpace) -> Self:
         """This refusal as the resource in `space` makes it."""
         self.space = space
-        self.headers = self._headers()
         return self
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The challenges, worded when the answer is written: whose they are is known only then."""
+        headers = CIMultiDict((hdrs.WWW_AUTHENTICATE, str(challenge)) for challenge in self.challenges())
+        headers[hdrs.CACHE_CONTROL] = "no-store"
+        return CIMultiDictProxy(headers)
 
     def challenges(self) -> tuple[Challenge, ...]:
         """The fields that are sent, the scheme that was tried first."""
@@ -124,11 +129,6 @@ class ChallengeError(ServiceError):
         if self.names_error:
             members |= {"error": self.code, "error_description": self.description}
         return members | {"resource_metadata": self.space.resource_metadata or ""} | dict(self.parameters)
-
-    def _headers(self) -> Mapping[str, str]:
-        headers = CIMultiDict((hdrs.WWW_AUTHENTICATE, str(challenge)) for challenge in self.challenges())
-        headers[hdrs.CACHE_CONTROL] = "no-store"
-        return CIMultiDictProxy(headers)
 
 
 class MissingCredentials(ChallengeError):

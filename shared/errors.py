@@ -24,7 +24,12 @@ class ServiceError(Exception):
     def __init__(self, description: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(description)
         self.description = description
-        self.headers: Mapping[str, str] = headers or {}
+        self._headers: Mapping[str, str] = headers or {}
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The fields that the answer carries beside those of every refusal."""
+        return self._headers
 
 
 class InvalidRequest(ServiceError):

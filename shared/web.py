@@ -112,13 +112,14 @@ def error_response(error: ServiceError) -> web.Response:
     response = json_response(
         {"error": error.code, "error_description": error.description}, status=error.status, headers=NO_STORE
     )
-    for name, value in error.headers.items():
+    headers = error.headers
+    for name, value in headers.items():
         # `add` for challenges: more than one WWW-Authenticate field may stand in an answer.
         if name == "WWW-Authenticate":
             response.headers.add(name, value)
         else:
             response.headers[name] = value
-    if error.headers.get("Connection") == "close":
+    if headers.get("Connection") == "close":
         response.force_close()
     return response
 

@@ -38,8 +38,11 @@ class AccessRule:
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
     max_revocation_age: int | None = None
+    needed_scope: Scope = field(init=False, compare=False)
+    """All that a client has to ask for to do this."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "needed_scope", self.scope | Scope(*list(self.any_of)[:1]))
         if self.max_revocation_age is not None and self.max_revocation_age < MIN_REVOCATION_AGE_SECONDS:
             raise ValueError(f"max_revocation_age must be at least {MIN_REVOCATION_AGE_SECONDS}")
 
@@ -47,16 +50,12 @@ class AccessRule:
         """Raise InsufficientScope or InsufficientUserAuthentication unless `token` reaches this far now."""
         held, any_of = token.scope.tokens, self.any_of.tokens
         if not self.scope.tokens <= held or (any_of and any_of.isdisjoint(held)):
-            log.info("scope_insufficient", needed=str(self.needed_scope()), **token.identity())
-            raise InsufficientScope(self.needed_scope())
+            log.info("scope_insufficient", needed=str(self.needed_scope), **token.identity())
+            raise InsufficientScope(self.needed_scope)
         if self.acr_values and token.acr not in self.acr_values:
             raise self._step_up()
         if self.max_age is not None and (token.auth_time is None or clock.now() - token.auth_time > self.max_age):
             raise self._step_up()
-
-    def needed_scope(self) -> Scope:
-        """All that a client has to ask for to do this."""
-        return self.scope | Scope(*list(self.any_of)[:1])
 
     def _step_up(self) -> InsufficientUserAuthentication:
         return InsufficientUserAuthentication(acr_values=self.acr_values, max_age=self.max_age)

@@ -60,6 +60,7 @@ class Gate:
         self, resource: ProtectedResource, verifier: Verifier, revocations: FollowedRevocations, clock: Clock
     ) -> None:
         self._space = ProtectionSpace(resource.realm, resource.metadata_url, resource.scopes)
+        self._spaces: dict[str, ProtectionSpace] = {}
         self._verifier = verifier
         self._revocations = revocations
         self._clock = clock
@@ -96,7 +97,11 @@ class Gate:
 
     def own(self, error: ChallengeError, rule: AccessRule) -> ChallengeError:
         """The refusal as this resource makes it, with the scope that the rule asks for."""
-        return error.within(replace(self._space, scope=rule.needed_scope() or self._space.scope))
+        needed = str(rule.needed_scope)
+        space = self._spaces.get(needed)
+        if space is None:
+            space = self._spaces[needed] = replace(self._space, scope=rule.needed_scope or self._space.scope)
+        return error.within(space)
 
 
 def protection_middleware(resource: ProtectedResource, gate: Gate, cross_origin: CrossOrigin) -> Any:
