@@ -112,8 +112,8 @@ def test_marks() -> None:
 
 def test_a_rule_says_what_to_ask_for() -> None:
     """All of `scope`, and the first of `any_of`, each once."""
-    assert str(AccessRule(Scope("a"), Scope("b", "c")).needed_scope()) == "a b"
-    assert str(AccessRule(Scope("a"), Scope("a", "c")).needed_scope()) == "a"
-    assert not AccessRule().needed_scope()
+    assert str(AccessRule(Scope("a"), Scope("b", "c")).needed_scope) == "a b"
+    assert str(AccessRule(Scope("a"), Scope("a", "c")).needed_scope) == "a"
+    assert not AccessRule().needed_scope
     with pytest.raises(ValueError, match="scope token"):
         protect("a b")
