@@ -65,13 +65,27 @@ def looks(skeleton: Callable[[str], str]) -> dict[str, str]:
     table = {}
     for character in _candidates():
         prototype = skeleton(character)
-        exact = ascii_letters.get(prototype)
-        if character.isupper():
+        exact = ascii_letters.get(skeleton(_shape(character))) or ascii_letters.get(prototype)
+        if _is_capital(character):
             exact = capitals.get(prototype, exact)
         look = exact or prototype.replace("rn", "m")
         if look != character and _is_latin(look) and not (_is_letter_of_latin(character) and len(_bases(look)) > 1):
             table[character] = look
     return table
+
+
+def _shape(character: str) -> str:
+    """The character that shows how this one is drawn.
+
+    A capital whose name does not say that it is one was encoded as a letter of one case (palochka, Cherokee). Its small
+    letter came later and is drawn like it, whatever UTS #39 says of it: `i` of the small palochka, which is a bar.
+    """
+    capital = character.upper()
+    return capital if len(capital) == 1 and capital.isupper() and not _is_capital(capital) else character
+
+
+def _is_capital(character: str) -> bool:
+    return character.isupper() and "CAPITAL" in unicodedata.name(character, "")
 
 
 def _ascii_by_preference() -> str:

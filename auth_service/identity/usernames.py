@@ -7,7 +7,8 @@ Two keys, both unique among accounts:
 - `lookalike_key`, which only keeps new accounts away from old ones: each character beyond ASCII that looks like
   Latin letters (UTS #39, the table in `lookalikes.txt`) counts as those. So a Cyrillic or half Cyrillic "paypal" is
   taken once the Latin one is. Characters of ASCII stand for themselves: "user1" and "userl", "modern" and "modem" are
-  different names, and so are letters of one script that resemble each other but not Latin.
+  different names, and so are letters of one script that resemble each other but not Latin. It is made of the name as
+  typed, for that is what is seen: an I behind a small letter is seen as l, so "appIe" is taken once "apple" is.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def read_username(typed: str) -> Username:
     text = _enforce("UsernameCasePreserved", typed) if key is not None else None
     if key is None or text is None:
         raise InvalidUsername(f"The user name must be 1 to {MAX_CHARACTERS} letters, digits or signs, without spaces.")
-    return Username(text, key, _lookalike_key(text))
+    return Username(text, key, lookalike_key(text))
 
 
 def username_key(typed: str) -> str | None:
@@ -66,6 +67,17 @@ def username_key(typed: str) -> str | None:
     return None if unicodedata.category(key[0]).startswith("M") else key
 
 
+def lookalike_key(text: str) -> str:
+    """What a name looks like; `text` is as typed, width mapped and composed. A change here wants a migration."""
+    shown: list[str] = []
+    behind_small_letter = False
+    for character in unicodedata.normalize("NFD", text).translate(_LOOKS):
+        shown.append("l" if character == "I" and behind_small_letter else character)
+        if not unicodedata.category(character).startswith("M"):
+            behind_small_letter = shown[-1].islower()
+    return unicodedata.normalize("NFC", "".join(shown).lower())
+
+
 def _enforce(profile: str, typed: str) -> str | None:
     try:
         enforced: str = _profile(profile).enforce(typed)
@@ -73,11 +85,6 @@ def _enforce(profile: str, typed: str) -> str | None:
     except UnicodeEncodeError:  # raised by precis_i18n for a refused name, and by Python for a lone surrogate
         return None
     return enforced
-
-
-def _lookalike_key(text: str) -> str:
-    decomposed = unicodedata.normalize("NFD", text)
-    return unicodedata.normalize("NFC", decomposed.translate(_LOOKS).lower())
 
 
 @cache
