@@ -54,14 +54,14 @@ class SigningKey(Protocol):
 
 
 class StatusReference(NamedTuple):
-    """Where a token's status stands: the index in the list at `uri` (section 6.2)."""
+    """Where a token's status stands: the index `idx` in the list at `uri` (section 6.2)."""
 
-    index: int
+    idx: int
     uri: str
 
     def as_claim(self) -> dict[str, object]:
         """The value of the `status` claim."""
-        return {"status_list": {"idx": self.index, "uri": self.uri}}
+        return {"status_list": {"idx": self.idx, "uri": self.uri}}
 
 
 def read_status_claim(claim: object) -> StatusReference | None:
@@ -89,20 +89,20 @@ class StatusList(NamedTuple):
     def __len__(self) -> int:
         return len(self.packed) * 8 // self.bits
 
-    def status_of(self, index: int) -> int | None:
-        """The status at `index`; None when the list is shorter, and so says nothing."""
-        offset = index * self.bits
+    def status_of(self, idx: int) -> int | None:
+        """The status at index `idx`; None when the list is shorter, and so says nothing."""
+        offset = idx * self.bits
         byte = offset >> 3
         if not 0 <= byte < len(self.packed):
             return None
         return (self.packed[byte] >> (offset & 7)) & ((1 << self.bits) - 1)
 
 
-def list_of_invalid(length: int, indices: Iterable[int]) -> StatusList:
-    """A list of one bit each and `length`, a multiple of 8, in which `indices` are invalid."""
+def list_of_invalid(length: int, invalid: Iterable[int]) -> StatusList:
+    """A list of one bit each and `length`, a multiple of 8, in which the indices `invalid` are."""
     packed = bytearray(length // 8)
-    for index in indices:
-        packed[index >> 3] |= INVALID << (index & 7)
+    for idx in invalid:
+        packed[idx >> 3] |= INVALID << (idx & 7)
     return StatusList(1, bytes(packed))
 
 

@@ -26,8 +26,8 @@ def list_uri(issuer: str, number: int) -> str:
 
 def status_reference(issuer: str, position: int) -> StatusReference:
     """What a token of the session at `position` says."""
-    number, index = divmod(position, LIST_LENGTH)
-    return StatusReference(index, list_uri(issuer, number))
+    number, idx = divmod(position, LIST_LENGTH)
+    return StatusReference(idx, list_uri(issuer, number))
 
 
 class StatusListRecords(Protocol):

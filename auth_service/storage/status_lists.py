@@ -23,6 +23,10 @@ _invalid = select(_columns.position).where(_columns.identifier_hash.in_(_revoked
 _release = delete(status_positions).where(_columns.identifier_hash.in_(bindparam("hashes", expanding=True)))
 
 
+class NoFreePosition(Exception):
+    """No draw was free, even in a new list: the session has a position already, which is a mistake of ours."""
+
+
 class SqlStatusLists:
     """The positions that one transaction sees (`model.status_list.StatusListRecords`)."""
 
@@ -30,17 +34,15 @@ class SqlStatusLists:
         self._connection = connection
 
     def assign(self, sid: str, *, expires_at: float) -> int:
-        drawn_from = max(self.count(), 1) * LIST_LENGTH
         row: dict[str, object] = {"identifier_hash": identifier_hash(sid), "expires_at": expires_at}
-        for _ in range(MAX_DRAWS):
-            position = secrets.randbelow(drawn_from)
+        end = self.count() * LIST_LENGTH
+        known, next_list = range(end), range(end, end + LIST_LENGTH)
+        for draw in range(2 * MAX_DRAWS):
+            # The next list begins to be with its first position; who comes at the same time begins the same one.
+            position = secrets.choice(known if known and draw < MAX_DRAWS else next_list)
             if insert_unless_taken(self._connection, status_positions, {**row, "position": position}):
                 return position
-        # Into the next list, which begins to be with its first position. Somebody else may just have had that idea.
-        while True:
-            position = drawn_from + secrets.randbelow(LIST_LENGTH)
-            if insert_unless_taken(self._connection, status_positions, {**row, "position": position}):
-                return position
+        raise NoFreePosition
 
     def count(self) -> int:
         last: int | None = self._connection.execute(_last).scalar_one()
