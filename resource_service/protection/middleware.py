@@ -14,6 +14,7 @@ from aiohttp import web
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
 from resource_service.protection.cors import CrossOrigin
+from resource_service.protection.revocation import StatusListUnknown
 from resource_service.protection.revocation_feed import FollowedRevocations
 from resource_service.protection.verifier import Verifier
 from shared.access_token import VerifiedAccessToken
@@ -69,15 +70,21 @@ class Gate:
         """The verified token of a request that may go on; a ChallengeError or Unavailable otherwise."""
         try:
             unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
-            token = self._verifier.verify_at_once(unverified_token)
-            if token is None:
-                token = await self._verifier.verify_after_refresh(unverified_token)
+            try:
+                token = await self._verified(unverified_token)
+            except StatusListUnknown as unknown:
+                await self._revocations.await_list(unknown)
+                token = await self._verified(unverified_token)
             if rule.max_revocation_age is not None:
                 self._revocations.require_fresh(token, rule.max_revocation_age)
             rule.check(token, self._clock.now())
         except ChallengeError as error:
             raise self.own(error, rule) from None
         return token
+
+    async def _verified(self, unverified_token: str) -> VerifiedAccessToken:
+        token = self._verifier.verify_at_once(unverified_token)
+        return await self._verifier.verify_after_refresh(unverified_token) if token is None else token
 
     def own(self, error: ChallengeError, rule: AccessRule) -> ChallengeError:
         """The refusal as this resource makes it, with the scope that the rule asks for."""
