@@ -181,6 +181,7 @@ _COUNTERS: Mapping[str, tuple[str, _Read]] = {
     "key_fetches": ("Attempts to fetch the key set.", lambda issuer: issuer.keys.attempts),
     "revocation_documents": ("Documents of the feed taken in.", lambda issuer: issuer.revocations.documents),
     "status_list_fetches": ("Attempts to fetch a status list.", lambda issuer: issuer.status_lists.fetches),
+    "status_lists_taken_in": ("Status lists taken in.", lambda issuer: issuer.status_lists.taken_in),
     "cache_hits": ("Tokens found verified.", lambda issuer: issuer.cache.hits),
     "cache_misses": ("Tokens that had to be verified.", lambda issuer: issuer.cache.misses),
     "cache_evictions": ("Tokens put out for want of room.", lambda issuer: issuer.cache.evictions),

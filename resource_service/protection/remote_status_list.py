@@ -116,6 +116,7 @@ class StatusListHealth:
     stale: int
     age: float | None
     fetches: int
+    taken_in: int
     waiting: int
     faults: Mapping[str, int]
 
@@ -163,6 +164,7 @@ class RemoteStatusLists:
         self._lists: dict[str, _HeldList] = {}
         self._waiting = 0
         self._fetches = 0
+        self._taken_in = 0
         self._faults: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -254,6 +256,7 @@ class RemoteStatusLists:
             stale=sum(self._is_stale(held) for held in settled),
             age=max(ages) if ages else None,
             fetches=self._fetches,
+            taken_in=self._taken_in,
             waiting=self._waiting,
             faults=dict(self._faults),
         )
@@ -341,6 +344,7 @@ class RemoteStatusLists:
         held.statuses, held.issued_at, held.expires_at = token.statuses, token.issued_at, expires_at
         held.vouches_until = monotonic + expires_at - now
         held.confirmed, held.failures = monotonic, 0
+        self._taken_in += 1
         held.due = monotonic + max((ttl - spent) * _random.uniform(REFRESH_AT, 1), MIN_TTL_SECONDS)
 
     def _fail(self, held: _HeldList, fault: str, cause: BaseException | None) -> float:
