@@ -23,6 +23,7 @@ from auth_service.endpoints.register import RegisterEndpoint
 from auth_service.endpoints.revocations import RevocationsEndpoint
 from auth_service.endpoints.revoke import RevokeEndpoint
 from auth_service.endpoints.sessions import SessionsEndpoint
+from auth_service.endpoints.status_lists import StatusListsEndpoint
 from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
 from auth_service.identity.accounts import Accounts
@@ -33,13 +34,14 @@ from auth_service.identity.passwords import OWASP_ARGON2ID, PasswordHasher
 from auth_service.identity.sessions import Sessions
 from auth_service.identity.sweeping import Retention, Sweeper, sweeping
 from auth_service.identity.throttle import UNLIMITED, Throttle, ThrottleLimits
-from auth_service.keys.key_ring import open_key_ring
+from auth_service.keys.key_ring import KeyRing, open_key_ring
 from auth_service.keys.schedule import DAY_SECONDS, KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys
 from auth_service.model.session import SessionPolicy
 from auth_service.oauth.resources import Resources
 from auth_service.revocations.feed import RevocationFeed, following
 from auth_service.revocations.figures import FeedCollector
+from auth_service.revocations.status_lists import StatusLists
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from auth_service.tokens.access_tokens import AccessTokens
@@ -108,7 +110,10 @@ async def open_auth_service(
         throttle = Throttle(throttle_limits(settings), Devices(masters.device_keys), registry)
         accounts = Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), throttle, clock)
         sessions = Sessions(storage, session_policy(settings), clock)
-        issuer = TokenIssuer(AccessTokens(settings.issuer, key_ring, clock, settings.access_token_seconds))
+        access_tokens = AccessTokens(
+            settings.issuer, key_ring, clock, settings.access_token_seconds, status_list=settings.status_list
+        )
+        issuer = TokenIssuer(access_tokens)
         sign_in = SignIn(accounts, sessions, resources, issuer, clock)
         caller, devices = CallerReader(settings.trusted_proxies), DeviceCookie(settings.issuer)
         bearer = FirstPartyBearer(settings.issuer, resources, key_ring, sessions, clock)
@@ -127,6 +132,7 @@ async def open_auth_service(
                 SessionsEndpoint(sessions, bearer, caller),
                 RevokeEndpoint(sessions, bearer, caller),
                 RevocationsEndpoint(feed),
+                *status_lists(settings, storage, key_ring, clock),
                 JwksEndpoint(key_ring),
                 MetadataEndpoint(settings.issuer, resources, tuple(grant.grant_type for grant in grants)),
                 OpenApiDocument(title="Signet auth service", version=VERSION, server=settings.issuer),
@@ -221,10 +227,18 @@ def throttle_limits(settings: AuthSettings) -> ThrottleLimits:
     )
 
 
+def status_lists(
+    settings: AuthSettings, storage: SqlStorage, key_ring: KeyRing, clock: Clock
+) -> Sequence[StatusListsEndpoint]:
+    """The endpoint of the status lists, where sessions have a position in them."""
+    return [StatusListsEndpoint(StatusLists(storage, key_ring, settings.issuer, clock))] if settings.status_list else []
+
+
 def session_policy(settings: AuthSettings) -> SessionPolicy:
     """How long sessions live under these settings."""
     return SessionPolicy(
         idle_timeout=settings.session_idle_seconds,
         absolute_lifetime=settings.session_seconds,
         grace=settings.refresh_grace_seconds,
+        status_list=settings.status_list,
     )

@@ -130,6 +130,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     refresh_grace_seconds: Annotated[int, Meta(ge=0, le=MAX_REFRESH_GRACE_SECONDS)] = 10
     session_idle_seconds: SessionSeconds = 14 * 86_400
     session_seconds: SessionSeconds = 90 * 86_400
+    status_list: bool = False
     password_threads: Annotated[int, Meta(ge=1, le=64)] = len(os.sched_getaffinity(0))
     password_queue: Annotated[int, Meta(ge=1, le=10_000)] = 64
     failures_per_caller: AccountFailures = 10

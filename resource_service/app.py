@@ -113,6 +113,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
         issuer=settings.issuer,
         jwks_uri=settings.jwks_uri,
         revocations_uri=settings.revocations_uri,
+        status_list_prefix=settings.status_list_prefix,
         token_profile=settings.token_profile,
         algorithms=settings.algorithms,
     )
@@ -121,6 +122,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
             issuer=trusted.issuer,
             jwks_uri=trusted.jwks_uri,
             revocations_uri=trusted.revocations_uri,
+            status_list_prefix=trusted.status_list_prefix,
             algorithms=frozenset(trusted.algorithms),
             profile=PROFILES[trusted.token_profile],
             leeway=settings.leeway_seconds,

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 from shared.database import parse_database_url
 from shared.scope import Scope
 from shared.settings import Check, Port, Secret, Settings, check_url, is_loopback
+from shared.status_list_prefix import StatusListPrefix
 from shared.token_rules import LEEWAY_SECONDS, MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS
 
 DEFAULT_DATABASE_URL = "sqlite:///var/resource/resource.sqlite3"
@@ -33,6 +34,7 @@ class IssuerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issuer: str
     jwks_uri: str | None = None
     revocations_uri: str | None = None
+    status_list_prefix: str | None = None
     token_profile: TokenProfile = "rfc9068"
     algorithms: Algorithms = ("RS256",)
 
@@ -49,6 +51,16 @@ def _check_jwks_uri(url: str | None, settings: Mapping[str, Any]) -> str | None:
     if "#" in url or not url.isascii() or not url.isprintable():
         raise ValueError("must be an absolute URL in ASCII without a fragment")
     return url
+
+
+def _check_status_list_prefix(prefix: str | None, settings: Mapping[str, Any]) -> str | None:
+    _check_status_lists(prefix, settings["issuer"], settings)
+    return prefix
+
+
+def _check_status_lists(prefix: str | None, issuer: str, settings: Mapping[str, Any]) -> None:
+    if prefix is not None:
+        StatusListPrefix(prefix, issuer=issuer, plain_http_hosts=settings["plain_http_hosts"])
 
 
 def _check_database_url(url: Secret, _settings: Mapping[str, Any]) -> Secret:
@@ -70,6 +82,7 @@ def _check_trusted_issuers(
         _check_identifier(trusted.issuer, settings)
         _check_jwks_uri(trusted.jwks_uri, settings)
         _check_jwks_uri(trusted.revocations_uri, settings)
+        _check_status_lists(trusted.status_list_prefix, trusted.issuer, settings)
         if trusted.issuer in known:
             raise ValueError("must not name an issuer twice, nor RESOURCE_ISSUER again")
         known.add(trusted.issuer)
@@ -103,6 +116,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         "issuer": _check_identifier,
         "jwks_uri": _check_jwks_uri,
         "revocations_uri": _check_jwks_uri,
+        "status_list_prefix": _check_status_list_prefix,
         "database_url": _check_database_url,
         "metrics_port": _check_metrics_port,
         "trusted_issuers": _check_trusted_issuers,
@@ -117,6 +131,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     issuer: str = "http://localhost:8001"
     jwks_uri: str | None = None
     revocations_uri: str | None = None
+    status_list_prefix: str | None = None
     database_url: Secret = Secret(DEFAULT_DATABASE_URL)
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9002
@@ -159,9 +174,9 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         return found
 
     def _plain_hosts(self) -> Iterator[str]:
-        urls = [self.identifier, self.issuer, self.jwks_uri, self.revocations_uri]
+        urls = [self.identifier, self.issuer, self.jwks_uri, self.revocations_uri, self.status_list_prefix]
         for trusted in self.trusted_issuers:
-            urls += [trusted.issuer, trusted.jwks_uri, trusted.revocations_uri]
+            urls += [trusted.issuer, trusted.jwks_uri, trusted.revocations_uri, trusted.status_list_prefix]
         for url in filter(None, urls):
             parts = urlsplit(url)
             if parts.scheme == "http" and parts.hostname:

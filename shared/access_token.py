@@ -24,6 +24,7 @@ from shared.bearer import InvalidToken, TokenFault
 from shared.jwk import PublicJwk, valid_key_id
 from shared.revocation_feed import common_identifier_hash, identifier_hash
 from shared.scope import Scope
+from shared.status_list import InvalidStatus, StatusReference, read_status_claim
 from shared.strict_json import strict_json_loads
 from shared.token_rules import TOKEN_TYPE, Profile, TokenRules
 
@@ -39,8 +40,10 @@ MAX_KNOWN_HEADERS: Final = 64
 PROFILE_CLAIMS: Final = ("preferred_username", "name", "email", "email_verified")
 # Each of them lets a token say how it is to be trusted or read, which is not for a token to say.
 _REFUSED_HEADER_PARAMETERS: Final = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
-# What only other kinds of token carry: ID tokens, logout tokens, security events (RFC 8725 section 3.12).
-_OTHER_KINDS_CLAIMS: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "htu", "ath"})
+# What only other kinds of token carry: ID tokens, logout tokens, security events, status lists (RFC 8725 section 3.12).
+_OTHER_KINDS_CLAIMS: Final = frozenset(
+    {"nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "htu", "ath", "status_list"}
+)
 
 
 class SigningKey(Protocol):
@@ -71,6 +74,7 @@ class AccessToken:
     auth_time: float | None = None
     acr: str | None = None
     amr: tuple[str, ...] = ()
+    status: StatusReference | None = None
     profile: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -94,6 +98,7 @@ def encode(token: AccessToken, signing_key: SigningKey) -> str:
         "auth_time": token.auth_time,
         "acr": token.acr,
         "amr": list(token.amr) or None,
+        "status": None if token.status is None else token.status.as_claim(),
     }
     for name in PROFILE_CLAIMS:
         claims[name] = token.profile.get(name)
@@ -142,6 +147,7 @@ class VerifiedAccessToken:
         "not_before",
         "scope",
         "session_id",
+        "status",
         "subject",
         "token_id",
     )
@@ -156,6 +162,8 @@ class VerifiedAccessToken:
     session_id: str | None
     auth_time: float | None
     acr: str | None
+    status: StatusReference | None
+    """Where its status stands; None also where the rules say that it is not looked at."""
     kid: str
     _payload: bytes
     _identifier_hashes: IdentifierHashes | None
@@ -285,6 +293,7 @@ class AccessTokenDecoder:
             raise InvalidToken(TokenFault.SIGNATURE)
         claims = _read_claims(unverified.unverified_payload)
         scope, client_id, token_id = self._check_claims(claims, now)
+        status = _read_status(claims) if self.rules.follows_status else None
         if unverified.header_segment not in self._known_headers:
             self._remember_header(unverified)
         get = claims.get
@@ -300,6 +309,7 @@ class AccessTokenDecoder:
         _set(verified, "session_id", get("sid"))
         _set(verified, "auth_time", get("auth_time"))
         _set(verified, "acr", get("acr"))
+        _set(verified, "status", status)
         _set(verified, "kid", key.kid)
         _set(verified, "_payload", unverified.unverified_payload)
         _set(verified, "_identifier_hashes", None)
@@ -475,6 +485,13 @@ def _check_other_claims(claims: dict[str, Any]) -> None:
         raise InvalidToken(TokenFault.CLAIM)
     if amr is not None and not (isinstance(amr, list) and all(isinstance(method, str) for method in amr)):
         raise InvalidToken(TokenFault.CLAIM)
+
+
+def _read_status(claims: dict[str, Any]) -> StatusReference | None:
+    try:
+        return read_status_claim(claims.get("status"))
+    except InvalidStatus:
+        raise InvalidToken(TokenFault.STATUS) from None
 
 
 def _read_scope(claims: dict[str, Any], profile: Profile) -> Scope:

@@ -90,6 +90,7 @@ class TokenFault(StrEnum):
     OTHER_KIND = "other_kind"
     SCOPE = "scope"
     CLAIM = "claim"
+    STATUS = "status"
     REVOKED = "revoked"
 
 

@@ -51,7 +51,10 @@ PROFILES: Final = MappingProxyType({profile.name: profile for profile in (RFC906
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say to be accepted: all pins in one place. Times are seconds."""
+    """What a token must say to be accepted: all pins in one place. Times are seconds.
+
+    With `follows_status` a `status` claim must be one that can be followed; without it nobody looks at it.
+    """
 
     issuer: str
     audience: str
@@ -60,6 +63,7 @@ class TokenRules:
     leeway: int = LEEWAY_SECONDS
     max_lifetime: int = MAX_LIFETIME_SECONDS
     max_age: int | None = None
+    follows_status: bool = False
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.audience:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from auth_service.model.status_list import LISTS_PATH
 from auth_service.oauth.resources import Resources
 from shared.cors import open_to_all_origins
 from shared.openapi import Answer, Operation, describe
@@ -23,6 +24,7 @@ ENDPOINTS = {
     "revocation_endpoint": "/revoke",
     # Not registered (RFC 8414 section 2 lets unknown members be): where the revocation feed lies.
     "revocations_uri": "/revocations",
+    "status_list_aggregation_endpoint": LISTS_PATH,
 }
 CLAIMS = (
     *("iss", "sub", "aud", "client_id", "iat", "exp", "jti", "scope", "sid", "auth_time", "acr", "amr"),
@@ -72,7 +74,7 @@ class MetadataEndpoint:
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "claims_supported": CLAIMS,
+            "claims_supported": (*CLAIMS, "status") if LISTS_PATH in mounted else CLAIMS,
             "protected_resources": [resource.identifier for resource in self._resources],
         }
         if "token_endpoint" in endpoints:

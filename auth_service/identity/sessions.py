@@ -7,7 +7,7 @@ Each method is one transaction. A refusal that ends a session is stored before i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from auth_service.identity.throttle import FREE, Paid
 from auth_service.model.account import Account
@@ -92,15 +92,14 @@ class Sessions:
         now = self._clock.now()
         session, first = open_session(account.sub, grant, caller, policy=self._policy, at=now)
 
-        def work(records: Records) -> bool:
-            opened = _open(records, account, session)
-            if opened:
+        def work(records: Records) -> Session | None:
+            opened = _open(records, account, session, self._policy)
+            if opened is not None:
                 paid.refund(records)
             return opened
 
-        if not await self._storage.write(work):
-            return None
-        return OpenSession(account, session, first)
+        opened = await self._storage.write(work)
+        return None if opened is None else OpenSession(account, opened, first)
 
     async def refresh(self, request: RefreshRequest, caller: Caller) -> OpenSession | Refusal:
         """Use a refresh token: the session and its next token, or why not (RFC 9700 section 4.14.2)."""
@@ -203,11 +202,12 @@ class _Presentation:
     act: Act
 
 
-def _open(records: Records, proved: Account, session: Session) -> bool:
+def _open(records: Records, proved: Account, session: Session, policy: SessionPolicy) -> Session | None:
     # Holding the account lets a password change or a disabling come before us or after us, but not in between.
     account = records.accounts.hold(proved.sub)
     if account is None or not account.is_active or account.password_changed_at != proved.password_changed_at:
-        return False
+        return None
+    session = _listed(records, session, policy)
     act = Act(session.opened_at, session.opened_from, session.sub)
     for sid in records.sessions.crowded_out(session.sub, at=act.at, keep=MAX_SESSIONS - 1):
         crowded_out = records.sessions.hold(sid)
@@ -217,7 +217,14 @@ def _open(records: Records, proved: Account, session: Session) -> bool:
     records.security_events.append(
         act.done(SecurityEventKind.SESSION_OPENED, sub=session.sub, sid=session.sid, client_id=session.grant.client_id)
     )
-    return True
+    return session
+
+
+def _listed(records: Records, session: Session, policy: SessionPolicy) -> Session:
+    """The session with a position in a status list, where sessions have one."""
+    if not policy.status_list or session.status_position is not None:
+        return session
+    return replace(session, status_position=records.status_lists.assign(session.sid, expires_at=session.expires_at))
 
 
 def _refresh(records: Records, presentation: _Presentation, policy: SessionPolicy) -> OpenSession | Refusal:
@@ -243,9 +250,12 @@ def _refresh(records: Records, presentation: _Presentation, policy: SessionPolic
         return Refusal.OTHER_RESOURCE
     if request.scope is not None and not request.scope <= session.grant.scope:
         return Refusal.SCOPE_EXCEEDED
-    if isinstance(outcome, Rotated):
-        records.sessions.update(outcome.session)
-    return OpenSession(account, outcome.session, outcome.successor)
+    if not isinstance(outcome, Rotated):
+        return OpenSession(account, outcome.session, outcome.successor)
+    # One that was opened without a position gets it now that its row is written anyway.
+    rotated = _listed(records, outcome.session, policy)
+    records.sessions.update(rotated)
+    return OpenSession(account, rotated, outcome.successor)
 
 
 def _note(records: Records, act: Act, kind: SecurityEventKind, session: Session, refusal: Refusal) -> None:

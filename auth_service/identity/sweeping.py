@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from auth_service.model.revocation import CLOCK_DIFFERENCE_SECONDS
+from auth_service.model.revocation import CLOCK_DIFFERENCE_SECONDS, ENTRY_SECONDS
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -53,6 +53,8 @@ class Retention:
             "revocations": lambda records: records.revocations.sweep(
                 before=now - CLOCK_DIFFERENCE_SECONDS, limit=STEP_ROWS
             ),
+            # Most go with their sessions; these are of accounts that were deleted.
+            "status_positions": lambda records: records.status_lists.sweep(before=now - ENTRY_SECONDS, limit=STEP_ROWS),
             "budgets": lambda records: records.budgets.sweep(before=now - BUDGET_RETENTION_SECONDS, limit=STEP_ROWS),
         }
 

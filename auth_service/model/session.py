@@ -37,11 +37,15 @@ MAX_GRACE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """How long sessions live, in seconds: without use, in all, and how long a parent token may come again."""
+    """How long sessions live, in seconds: without use, in all, and how long a parent token may come again.
+
+    With `status_list` each has a position in a status list.
+    """
 
     idle_timeout: float = 14 * 86_400
     absolute_lifetime: float = 90 * 86_400
     grace: float = 10
+    status_list: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.idle_timeout <= self.absolute_lifetime:
@@ -128,7 +132,8 @@ class Session:
     """A sign-in that goes on: whose, what for, from where, until when, and its chain of refresh tokens.
 
     `idle_expires_at` moves with each use and never beyond `expires_at`, which never moves; nor do the grant's scope
-    and audience ever grow. An ended session stays as it ended.
+    and audience ever grow. An ended session stays as it ended. `status_position` is where it stands in the status
+    lists, None when it was opened, and not continued since, without them (`model.status_list`).
     """
 
     sid: str
@@ -142,6 +147,7 @@ class Session:
     chain: RefreshChain
     ended_at: float | None = None
     end_reason: EndReason | None = None
+    status_position: int | None = None
 
     @property
     def is_ended(self) -> bool:

@@ -10,6 +10,7 @@ from auth_service.model.revocation import RevocationRecords
 from auth_service.model.security_event import SecurityEventRecords
 from auth_service.model.session import SessionRecords
 from auth_service.model.signing_key import SigningKeyRecords
+from auth_service.model.status_list import StatusListRecords
 from auth_service.model.throttle import BudgetRecords
 
 T = TypeVar("T")
@@ -32,6 +33,9 @@ class Records(Protocol):
 
     @property
     def revocations(self) -> RevocationRecords: ...
+
+    @property
+    def status_lists(self) -> StatusListRecords: ...
 
     @property
     def budgets(self) -> BudgetRecords: ...

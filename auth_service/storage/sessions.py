@@ -11,6 +11,7 @@ from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.session import EndReason, Parent, RefreshChain, Session, SessionGrant
 from auth_service.oauth.authentication import Authentication
+from auth_service.storage.status_lists import release
 from auth_service.storage.tables import sessions
 from shared.scope import Scope
 
@@ -18,6 +19,7 @@ MAX_CROWDED_OUT = 100
 """Sessions found at a time beyond the bound; there are more only where the bound is younger than they are."""
 
 _columns = sessions.c
+_identity = (_columns.sid, _columns.status_position)
 _select = select(sessions)
 _find = _select.where(_columns.sid == bindparam("wanted"))
 _hold = _find.with_for_update(key_share=True)
@@ -86,7 +88,9 @@ class SqlSessions:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return self._connection.execute(delete(sessions).where(_columns.sid.in_(gone))).rowcount
+        swept = self._connection.execute(delete(sessions).where(_columns.sid.in_(gone)).returning(*_identity)).all()
+        release(self._connection, [sid for sid, position in swept if position is not None])
+        return len(swept)
 
     def _one(self, statement: Any, wanted: str | bytes) -> Session | None:
         row = self._connection.execute(statement, {"wanted": wanted}).one_or_none()
@@ -124,6 +128,7 @@ def _moving_columns(session: Session) -> dict[str, object]:
         "parent_used_at": None if parent is None else parent.used_at,
         "ended_at": session.ended_at,
         "end_reason": None if session.end_reason is None else str(session.end_reason),
+        "status_position": session.status_position,
     }
 
 
@@ -148,4 +153,5 @@ def _session(row: Row[Any]) -> Session:
         chain=RefreshChain(row.handle_hash, row.newest_hash, row.generation, parent),
         ended_at=row.ended_at,
         end_reason=None if row.end_reason is None else EndReason(row.end_reason),
+        status_position=row.status_position,
     )

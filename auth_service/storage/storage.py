@@ -17,6 +17,7 @@ from auth_service.storage.revocations import SqlRevocations
 from auth_service.storage.security_events import SqlSecurityEvents
 from auth_service.storage.sessions import SqlSessions
 from auth_service.storage.signing_keys import SqlSigningKeys
+from auth_service.storage.status_lists import SqlStatusLists
 from auth_service.storage.throttle import SqlBudgets
 from shared.database import Database
 
@@ -37,6 +38,7 @@ class SqlRecords:
         self.signing_keys = SqlSigningKeys(connection)
         self.security_events = SqlSecurityEvents(connection)
         self.revocations = SqlRevocations(connection)
+        self.status_lists = SqlStatusLists(connection)
         self.budgets = SqlBudgets(connection)
 
 

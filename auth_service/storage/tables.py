@@ -75,6 +75,7 @@ sessions = Table(
     Column("parent_used_at", Double),
     Column("ended_at", Double),
     Column("end_reason", Text),
+    Column("status_position", BigInteger),
     CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="ended_whole"),
     CheckConstraint(
         "(parent_hash IS NULL) = (successor_salt IS NULL) AND (parent_hash IS NULL) = (parent_used_at IS NULL)",
@@ -142,4 +143,12 @@ revocations = Table(
     Column("before", BigInteger),
     Column("expires_at", BigInteger, nullable=False, index=True),
     CheckConstraint("kind IN ('jti', 'sid', 'sub', 'client_id', 'kid')", name="kind"),
+)
+# No foreign key: a position stays taken, and its session's tokens refused, when the account is deleted.
+status_positions = Table(
+    "status_positions",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("identifier_hash", LargeBinary, nullable=False, unique=True),
+    Column("expires_at", Double, nullable=False, index=True),
 )

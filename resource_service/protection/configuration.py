@@ -11,6 +11,7 @@ from resource_service.protection.access_rule import AccessRule
 from shared.jwk import MIN_RSA_BITS, JwkRules
 from shared.scope import Scope
 from shared.settings import check_url
+from shared.status_list_prefix import StatusListPrefix
 from shared.token_rules import LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, RFC9068, Profile, TokenRules
 
 STALE_SECONDS: Final = 3_600
@@ -28,13 +29,15 @@ class TrustedIssuer:
     """One issuer whose tokens are accepted, and how they are to look.
 
     `jwks_uri` None finds the key set through the issuer's metadata, and the revocation feed with it unless
-    `revocations_uri` says where that is; an issuer without one is served without it. Times are seconds.
+    `revocations_uri` says where that is; an issuer without one is served without it. With `status_list_prefix` the
+    `status` of tokens is followed to Token Status Lists below that address; without it nobody looks. Times are seconds.
     `last_good_file` keeps the newest good key set for a start while the issuer is down.
     """
 
     issuer: str
     jwks_uri: str | None = None
     revocations_uri: str | None = None
+    status_list_prefix: str | None = None
     algorithms: frozenset[str] = frozenset({"RS256"})
     profile: Profile = RFC9068
     min_rsa_bits: int = MIN_RSA_BITS
@@ -55,6 +58,12 @@ class TrustedIssuer:
         """Which of the issuer's keys are used."""
         return JwkRules(self.algorithms, self.min_rsa_bits, self.unlabelled_algorithm)
 
+    def status_lists(self, plain_http_hosts: tuple[str, ...]) -> StatusListPrefix | None:
+        """Where the issuer's status lists may lie, None where they are not followed; ValueError for an unsafe place."""
+        if self.status_list_prefix is None:
+            return None
+        return StatusListPrefix(self.status_list_prefix, issuer=self.issuer, plain_http_hosts=plain_http_hosts)
+
     def token_rules(self, audience: str) -> TokenRules:
         """What the issuer's tokens must say here."""
         return TokenRules(
@@ -65,6 +74,7 @@ class TrustedIssuer:
             leeway=self.leeway,
             max_lifetime=self.max_lifetime,
             max_age=self.max_age,
+            follows_status=self.status_list_prefix is not None,
         )
 
 
@@ -77,7 +87,8 @@ class ProtectedResource:
     `plain_http_hosts` the hosts, beside loopback, that may be reached without TLS.
 
     A revocation feed of which nothing is heard for `revocation_stale_seconds` is stale: tokens go on until they
-    expire, or with `revocation_fail_closed` are answered 503 until it is heard again.
+    expire, or with `revocation_fail_closed` are answered 503 until it is heard again. The same goes for a status list
+    that was to be fetched again so long ago.
     """
 
     identifier: str
@@ -108,6 +119,7 @@ class ProtectedResource:
             check_url(trusted.issuer, plain_http_hosts=self.plain_http_hosts)
             for url in filter(None, (trusted.jwks_uri, trusted.revocations_uri)):
                 check_key_url(url, self.plain_http_hosts)
+            trusted.status_lists(self.plain_http_hosts)
         if "offline_access" in self.scopes:
             raise ValueError("offline_access is between client and issuer, not a scope of a resource")
         for origin in self.allow_origins:

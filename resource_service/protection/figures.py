@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from resource_service.protection.remote_key_set import KeySetHealth
+from resource_service.protection.remote_status_list import StatusListHealth
 from resource_service.protection.revocation_feed import FeedHealth, FeedState
 from resource_service.protection.token_cache import CacheFigures
 from shared.bearer import TokenFault
@@ -23,6 +24,12 @@ class IssuerHealth:
     keys: KeySetHealth
     cache: CacheFigures
     revocations: FeedHealth
+    status_lists: StatusListHealth
+
+    @property
+    def usable(self) -> bool:
+        """Whether its tokens can be checked."""
+        return self.keys.usable and self.revocations.usable and self.status_lists.usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class ProtectionHealth:
     @property
     def usable(self) -> bool:
         """Whether every trusted issuer's tokens can be checked."""
-        return all(issuer.keys.usable and issuer.revocations.usable for issuer in self.issuers)
+        return all(issuer.usable for issuer in self.issuers)
 
 
 class ProtectionReadiness:
@@ -55,6 +62,7 @@ class ProtectionReadiness:
             "keys": sum(len(issuer.keys.kids) for issuer in health.issuers),
             "stale": any(issuer.keys.stale for issuer in health.issuers),
             **_revocations(health),
+            **_status_lists(health),
         }
 
 
@@ -67,6 +75,19 @@ def _revocations(health: ProtectionHealth) -> Mapping[str, object]:
     return {
         "revocations_age_seconds": round(max(ages)) if ages else None,
         "revocations_stale": any(feed.stale for feed in feeds),
+    }
+
+
+def _status_lists(health: ProtectionHealth) -> Mapping[str, object]:
+    """How old what is known of tokens' status is; nothing when no issuer's lists are followed."""
+    followed = [issuer.status_lists for issuer in health.issuers if issuer.status_lists.followed]
+    ages = [lists.age for lists in followed if lists.age is not None]
+    if not followed:
+        return {}
+    return {
+        "status_lists": sum(lists.lists for lists in followed),
+        "status_lists_age_seconds": round(max(ages)) if ages else None,
+        "status_lists_stale": any(lists.stale for lists in followed),
     }
 
 
@@ -102,7 +123,12 @@ def _by_reason(health: ProtectionHealth) -> Iterable[Metric]:
     feed_faults = CounterMetricFamily(
         f"{PREFIX}_revocation_failures", "Documents of the feed not had or not used.", labels=["issuer", "fault"]
     )
+    list_faults = CounterMetricFamily(
+        f"{PREFIX}_status_list_failures", "Status lists not had or not used.", labels=["issuer", "fault"]
+    )
     for issuer in health.issuers:
+        for name, count in issuer.status_lists.faults.items():
+            list_faults.add_metric([issuer.keys.issuer, name], count)
         for name, count in issuer.revocations.faults.items():
             feed_faults.add_metric([issuer.keys.issuer, name], count)
         for fault, count in issuer.keys.faults.items():
@@ -114,7 +140,7 @@ def _by_reason(health: ProtectionHealth) -> Iterable[Metric]:
     refusals = CounterMetricFamily(f"{PREFIX}_tokens_refused", "Tokens refused, by the rule broken.", labels=["fault"])
     for token_fault, count in health.refusals.items():
         refusals.add_metric([token_fault.value], count)
-    return faults, skipped, keys, feed_faults, refusals
+    return faults, skipped, keys, feed_faults, list_faults, refusals
 
 
 _Read = Callable[[IssuerHealth], float]
@@ -143,10 +169,19 @@ _GAUGES: Mapping[str, tuple[str, _Read]] = {
     "revocations_held": ("Entries kept until they expire.", lambda issuer: issuer.revocations.held),
     "revocations_sequence": ("The place reached in the feed.", lambda issuer: issuer.revocations.sequence),
     "revocation_failures_in_row": ("Failures since the last success.", lambda i: i.revocations.failures_in_row),
+    "status_lists": ("Status lists kept fresh.", lambda issuer: issuer.status_lists.lists),
+    "status_lists_stale": ("Those not heard of for too long.", lambda issuer: issuer.status_lists.stale),
+    "status_lists_age_seconds": (
+        "Time since the status list confirmed longest ago was; NaN before the first.",
+        lambda issuer: float("nan") if issuer.status_lists.age is None else issuer.status_lists.age,
+    ),
+    "status_lists_waiting": ("Requests waiting for a list's first fetch.", lambda issuer: issuer.status_lists.waiting),
 }
 _COUNTERS: Mapping[str, tuple[str, _Read]] = {
     "key_fetches": ("Attempts to fetch the key set.", lambda issuer: issuer.keys.attempts),
     "revocation_documents": ("Documents of the feed taken in.", lambda issuer: issuer.revocations.documents),
+    "status_list_fetches": ("Attempts to fetch a status list.", lambda issuer: issuer.status_lists.fetches),
+    "status_lists_taken_in": ("Status lists taken in.", lambda issuer: issuer.status_lists.taken_in),
     "cache_hits": ("Tokens found verified.", lambda issuer: issuer.cache.hits),
     "cache_misses": ("Tokens that had to be verified.", lambda issuer: issuer.cache.misses),
     "cache_evictions": ("Tokens put out for want of room.", lambda issuer: issuer.cache.evictions),

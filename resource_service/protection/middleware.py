@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
+from resource_service.protection.revocation import StatusListUnknown
 from resource_service.protection.revocation_feed import FollowedRevocations
 from resource_service.protection.verifier import Verifier
 from shared.access_token import VerifiedAccessToken
@@ -67,28 +68,38 @@ class Gate:
         self._jwt_scheme = resource.jwt_scheme
 
     def admit_at_once(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken | None:
-        """The verified token of a request that may go on; None when its key must be waited for."""
+        """The verified token of a request that may go on; None when something must be waited for first."""
         try:
             token = self._verifier.verify_at_once(read_credentials(request.headers, jwt_scheme=self._jwt_scheme))
             if token is not None:
                 self._check(token, rule)
+        except StatusListUnknown:
+            return None
         except ChallengeError as error:
             raise self.own(error, rule) from None
         return token
 
     async def admit(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
         """The verified token of a request that may go on; a ChallengeError or Unavailable otherwise."""
-        return self.admit_at_once(request, rule) or await self.admit_after_refresh(request, rule)
+        return self.admit_at_once(request, rule) or await self.admit_after_waiting(request, rule)
 
-    async def admit_after_refresh(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
-        """What `admit_at_once` left open: the token's key is not known, so its issuer may be asked first."""
+    async def admit_after_waiting(self, request: web.Request, rule: AccessRule) -> VerifiedAccessToken:
+        """What `admit_at_once` left open: the issuer may be asked for the token's key or its status list."""
         try:
             unverified_token = read_credentials(request.headers, jwt_scheme=self._jwt_scheme)
-            token = await self._verifier.verify_after_refresh(unverified_token)
+            try:
+                token = await self._verified(unverified_token)
+            except StatusListUnknown as unknown:
+                await self._revocations.await_list(unknown)
+                token = await self._verified(unverified_token)
             self._check(token, rule)
         except ChallengeError as error:
             raise self.own(error, rule) from None
         return token
+
+    async def _verified(self, unverified_token: str) -> VerifiedAccessToken:
+        token = self._verifier.verify_at_once(unverified_token)
+        return await self._verifier.verify_after_refresh(unverified_token) if token is None else token
 
     def _check(self, token: VerifiedAccessToken, rule: AccessRule) -> None:
         if rule.max_revocation_age is not None:
@@ -120,7 +131,7 @@ def protection_middleware(resource: ProtectedResource, gate: Gate, cross_origin:
         try:
             token = gate.admit_at_once(request, rule)
             if token is None:
-                token = await gate.admit_after_refresh(request, rule)
+                token = await gate.admit_after_waiting(request, rule)
             request[ACCESS_TOKEN] = token
         except (ChallengeError, Unavailable) as error:
             return error_response(error)

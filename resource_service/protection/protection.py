@@ -19,6 +19,7 @@ from resource_service.protection.figures import (
 from resource_service.protection.metadata import ResourceMetadata
 from resource_service.protection.middleware import Gate, protection_middleware
 from resource_service.protection.remote_key_set import RemoteKeySet
+from resource_service.protection.remote_status_list import ListKeys, RemoteStatusLists
 from resource_service.protection.revocation import RevocationCheck
 from resource_service.protection.revocation_feed import FollowedRevocations, RemoteRevocations
 from resource_service.protection.token_cache import VerifiedTokenCache
@@ -44,7 +45,8 @@ class Protection:
         revocation: RevocationCheck | None = None,
         fetch_limits: FetchLimits | None = None,
     ) -> None:
-        """`revocation` is asked in the place of the issuers' feeds, which are followed all the same."""
+        """`revocation` is asked in the place of the issuers' feeds and status lists; the feeds are followed all the
+        same."""
         clock = clock or SystemClock()
         self._issuers = tuple(
             IssuerVerifier(
@@ -58,7 +60,17 @@ class Protection:
             trusted.issuer: RemoteRevocations(trusted, resource, issuer.keys, clock, limits=fetch_limits)
             for trusted, issuer in zip(resource.issuers, self._issuers, strict=True)
         }
-        followed = FollowedRevocations(self._feeds)
+        self._lists = {
+            trusted.issuer: RemoteStatusLists(
+                trusted,
+                resource,
+                ListKeys(issuer.keys, self._feeds[trusted.issuer].revoked),
+                clock,
+                limits=fetch_limits,
+            )
+            for trusted, issuer in zip(resource.issuers, self._issuers, strict=True)
+        }
+        followed = FollowedRevocations(self._feeds, self._lists)
         self._cross_origin = CrossOrigin(resource.allow_origins)
         self.verifier = Verifier(self._issuers, revocation or followed, clock)
         self.gate = Gate(resource, self.verifier, followed, clock)
@@ -86,13 +98,20 @@ class Protection:
                 await stack.enter_async_context(issuer.keys.running())
             for feed in self._feeds.values():
                 await stack.enter_async_context(feed.running())
+            for lists in self._lists.values():
+                await stack.enter_async_context(lists.running())
             yield
 
     def health(self) -> ProtectionHealth:
         """The figures at this moment."""
         return ProtectionHealth(
             tuple(
-                IssuerHealth(issuer.keys.health(), issuer.cache.figures(), self._feeds[issuer.issuer].health())
+                IssuerHealth(
+                    issuer.keys.health(),
+                    issuer.cache.figures(),
+                    self._feeds[issuer.issuer].health(),
+                    self._lists[issuer.issuer].health(),
+                )
                 for issuer in self._issuers
             ),
             dict(self.verifier.refusals),

@@ -28,6 +28,16 @@ class RevocationsUnavailable(Unavailable):
         super().__init__("What was revoked is not known here at present.", retry_after=1)
 
 
+class StatusListUnknown(RevocationsUnavailable):
+    """The list that a token's status stands in was never fetched, and may be: who can wait asks for that and comes
+    again, anybody else says that nothing can be said."""
+
+    def __init__(self, issuer: str, uri: str) -> None:
+        super().__init__()
+        self.issuer = issuer
+        self.uri = uri
+
+
 class RevocationCheck(Protocol):
     """Knows which tokens were revoked; asked on the way of every request, so it answers from memory.
 

@@ -23,7 +23,8 @@ from resource_service.protection.bounded_fetch import BoundedFetch, FetchFailed,
 from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
 from resource_service.protection.discovery import discover_feed_url
 from resource_service.protection.remote_key_set import RemoteKeySet
-from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet
+from resource_service.protection.remote_status_list import RemoteStatusLists
+from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet, StatusListUnknown
 from shared.access_token import VerifiedAccessToken
 from shared.clock import Clock
 from shared.revocation_feed import (
@@ -295,17 +296,26 @@ class RemoteRevocations:
 
 
 class FollowedRevocations:
-    """The feeds of all trusted issuers, as the verifier and the routes ask them (`revocation.RevocationCheck`)."""
+    """The feeds and the status lists of all trusted issuers, as the verifier and the routes ask them
+    (`revocation.RevocationCheck`)."""
 
-    def __init__(self, feeds: Mapping[str, RemoteRevocations]) -> None:
+    def __init__(self, feeds: Mapping[str, RemoteRevocations], lists: Mapping[str, RemoteStatusLists]) -> None:
         self._feeds = feeds
+        self._lists = lists
 
     def is_revoked(self, token: VerifiedAccessToken) -> bool:
-        return self._feeds[token.issuer].is_revoked(token)
+        if self._feeds[token.issuer].is_revoked(token):
+            return True
+        return token.status is not None and self._lists[token.issuer].is_refused(token)
 
     def require_fresh(self, token: VerifiedAccessToken, max_age: float) -> None:
         """As `RemoteRevocations.require_fresh`, of the token's issuer."""
         self._feeds[token.issuer].require_fresh(max_age)
+        self._lists[token.issuer].require_fresh(token, max_age)
+
+    async def await_list(self, unknown: StatusListUnknown) -> None:
+        """As `RemoteStatusLists.await_list`, of the issuer whose list it is."""
+        await self._lists[unknown.issuer].await_list(unknown.uri)
 
 
 def _with_position(url: str, position: Position) -> str:

@@ -29,6 +29,12 @@ NEVER_SEEN_HERE = {"503", "429"}
 """What only a fault or a flood brings about; `test_health` and the tests of throttling show those."""
 
 
+@pytest.fixture
+def auth_settings(auth_environment: dict[str, str]) -> AuthSettings:
+    """With everything on that has routes."""
+    return AuthSettings.load({**auth_environment, "AUTH_STATUS_LIST": "true"})
+
+
 async def test_every_mounted_route_is_described(auth_settings: AuthSettings, clock: FrozenClock) -> None:
     """A route without a description would be missing from the document and nobody would notice; preflights are between
     browsers and us."""

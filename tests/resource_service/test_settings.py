@@ -53,6 +53,25 @@ def test_an_empty_or_unsafe_identifier_or_issuer_stops_the_start(name: str, valu
 
 
 @pytest.mark.parametrize(
+    "value",
+    ["", "http://a.example/lists", "https://u@a.example/lists", "https://a.example/a/../b", "https://a.example?x"],
+)
+def test_an_unsafe_address_of_status_lists_stops_the_start(value: str) -> None:
+    """Of the first issuer and of the others: it is asked for whatever a token names below it."""
+    assert [problem.split(":")[0] for problem in problems(STATUS_LIST_PREFIX=value)] == ["RESOURCE_STATUS_LIST_PREFIX"]
+    other = json.dumps([{"issuer": "https://b.example", "status_list_prefix": value}])
+    assert [problem.split(":")[0] for problem in problems(TRUSTED_ISSUERS=other)] == ["RESOURCE_TRUSTED_ISSUERS"]
+
+
+def test_status_lists_are_followed_where_that_is_set() -> None:
+    """Nowhere by default; a plain address only where the issuer's is plain as well."""
+    assert load().status_list_prefix is None
+    assert load(STATUS_LIST_PREFIX="http://localhost:8001/lists").status_list_prefix == "http://localhost:8001/lists"
+    mixed = {"ISSUER": "https://a.example", "STATUS_LIST_PREFIX": "http://localhost/lists"}
+    assert [problem.split(":")[0] for problem in problems(**mixed)] == ["RESOURCE_STATUS_LIST_PREFIX"]
+
+
+@pytest.mark.parametrize(
     "value", ["", "file:///keys", "ftp://a.example/keys", "http://a.example/keys", "https://u:p@a.example/k"]
 )
 def test_an_unsafe_key_set_address_stops_the_start(value: str) -> None:

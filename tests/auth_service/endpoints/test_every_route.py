@@ -22,6 +22,8 @@ ROUTES = {
     "/logout": {"POST"},
     "/revoke": {"POST"},
     "/revocations": {"GET", "OPTIONS"},
+    "/statuslists": {"GET", "OPTIONS"},
+    "/statuslists/{number}": {"GET", "OPTIONS"},
     "/password": {"POST"},
     "/sessions": {"GET"},
     "/sessions/{sid}": {"DELETE"},
@@ -38,8 +40,14 @@ JSON_BODIES = [path for path in BODIES if path not in FORMS]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PURGE")
 
 
+@pytest.fixture
+def auth_settings(auth_environment: dict[str, str]) -> AuthSettings:
+    """With everything on that has routes."""
+    return AuthSettings.load({**auth_environment, "AUTH_STATUS_LIST": "true"})
+
+
 def filled(path: str) -> str:
-    return path.replace("{sid}", "AAAAAAAAAAAAAAAAAAAAAA")
+    return path.replace("{sid}", "AAAAAAAAAAAAAAAAAAAAAA").replace("{number}", "0")
 
 
 async def test_the_routes_are_known(auth_settings: AuthSettings, clock: FrozenClock) -> None:

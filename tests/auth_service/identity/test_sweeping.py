@@ -22,6 +22,7 @@ from auth_service.identity.sweeping import (
     Sweeper,
     sweeping,
 )
+from auth_service.model.revocation import ENTRY_SECONDS
 from auth_service.model.security_event import Act, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records
@@ -114,6 +115,17 @@ async def test_budgets_go_when_they_are_whole(storage: SqlStorage, sweeper: Swee
     assert (await sweeper.sweep())["budgets"] == 0
     clock.advance(2)
     assert (await sweeper.sweep())["budgets"] == 1
+
+
+async def test_positions_in_status_lists_go_with_the_last_token(
+    storage: SqlStorage, sweeper: Sweeper, clock: FrozenClock
+) -> None:
+    """Of a session whose account was deleted: when no token of it can be accepted anywhere, and not before."""
+    await storage.write(lambda records: records.status_lists.assign("s", expires_at=clock.now() + 100))
+    clock.advance(100 + ENTRY_SECONDS)
+    assert (await sweeper.sweep())["status_positions"] == 0
+    clock.advance(1)
+    assert (await sweeper.sweep())["status_positions"] == 1
 
 
 async def test_much_goes_in_small_steps_with_pauses(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -135,7 +136,7 @@ def test_a_session_ends_once() -> None:
         {"idle_timeout": float("nan")},
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     """A grace beyond a minute, and lifetimes that contradict each other, cannot be configured."""
     with pytest.raises(ValueError, match="must be"):
         SessionPolicy(**wrong)
