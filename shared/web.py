@@ -178,7 +178,10 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
 
 def _dress(response: web.StreamResponse, presented: str) -> None:
     response.headers["X-Request-ID"] = presented
+    own_policy = response.headers.get("Content-Security-Policy")
     response.headers.update(SECURITY_HEADERS)
+    if own_policy is not None:  # a page says what it needs
+        response.headers["Content-Security-Policy"] = own_policy
 
 
 async def begin_answer(request: web.Request, response: web.StreamResponse) -> None:
