@@ -141,6 +141,7 @@ class SetPasswordEndpoint:
             status=200 if error is None else error.status,
             token=token,
             username=owner.username,
+            is_first=owner.password_hash is None,
             shortest=MIN_CHARACTERS,
             problem=None if error is None else error.description,
         )
