@@ -328,9 +328,7 @@ async def test_no_header_moves_the_form_elsewhere(auth: AuthClient, token: str) 
 
 async def test_no_log_line_holds_the_token(auth_environment: dict[str, str], clock: FrozenClock) -> None:
     """Not even where each request is logged: only the route is."""
-    settings = AuthSettings(
-        **{name: getattr(auth_settings, name) for name in auth_settings.names()} | {"access_log": True}
-    )
+    settings = AuthSettings.load({**auth_environment, "AUTH_ACCESS_LOG": "true"})
     async with running_auth(settings, clock) as auth:
         await auth.register()
         token = await make_link(settings, "alice")
