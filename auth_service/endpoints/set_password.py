@@ -136,15 +136,14 @@ class SetPasswordEndpoint:
         owner = await self._links.owner(token)
         if owner is None:
             return await self._void()
-        return await self._pages.page(
-            "set_password.html",
-            status=200 if error is None else error.status,
-            token=token,
-            username=owner.username,
-            is_first=owner.password_hash is None,
-            shortest=MIN_CHARACTERS,
-            problem=None if error is None else error.description,
-        )
+        values = {
+            "token": token,
+            "username": owner.username,
+            "is_first": owner.password_hash is None,
+            "shortest": MIN_CHARACTERS,
+            "problem": None if error is None else error.description,
+        }
+        return await self._pages.page("set_password.html", values, status=200 if error is None else error.status)
 
     async def _void(self) -> web.Response:
         return await self._pages.page("link_void.html", status=404)

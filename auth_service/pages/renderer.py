@@ -31,18 +31,25 @@ class PageRenderer:
         self._loaded: _Loaded | None = None
 
     async def page(
-        self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+        self,
+        template: str,
+        values: Mapping[str, object] | None = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> web.Response:
         """The page `template` with `values`; never to be stored, framed, or to load anything."""
         loaded = self._loaded
         if loaded is None:
             loaded = self._loaded = await asyncio.to_thread(_load)
-        text = loaded.environment.get_template(template).render(values)
+        text = loaded.environment.get_template(template).render(values or {})
         return web.Response(text=text, status=status, headers={**loaded.headers, **(headers or {})}, content_type=HTML)
 
     async def refusal(self, error: ServiceError) -> web.Response:
         """A refusal as a page, with the headers that it carries."""
-        return await self.page("refusal.html", status=error.status, headers=error.headers, reason=error.description)
+        return await self.page(
+            "refusal.html", {"reason": error.description}, status=error.status, headers=error.headers
+        )
 
 
 def asks_for_page(request: web.Request) -> bool:

@@ -46,9 +46,9 @@ def new_link(fleet: Fleet, *command: str) -> str:
         check=True,
     )
     (row,) = json.loads(shown.stdout)
-    assert row["link"].startswith(f"{fleet.issuer}/set-password?token=")
-    (token,) = parse_qs(urlsplit(row["link"]).query)["token"]
-    return token
+    link: str = row["link"]
+    assert link.startswith(f"{fleet.issuer}/set-password?token=")
+    return parse_qs(urlsplit(link).query)["token"][0]
 
 
 async def test_of_forms_at_two_processes_one_counts(fleet: Fleet) -> None:

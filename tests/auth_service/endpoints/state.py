@@ -49,7 +49,7 @@ async def make_link(
     def work(records: Records) -> None:
         owner = records.accounts.find_by_username_key(username_key)
         if owner is None:
-            owner = account(**{"username": username_key, **members, "username_key": username_key})
+            owner = replace(account(username_key), **members)  # type: ignore[arg-type]
             assert records.accounts.add(owner)
         records.password_links.end_all(owner.sub, LinkEnd.SUPERSEDED, at=instant)
         link = PasswordLink(token.hash, owner.sub, owner.password_changed_at, instant, instant + lifetime)

@@ -40,7 +40,7 @@ def text_of(response: web.Response) -> str:
 async def test_every_value_is_escaped(name: str) -> None:
     """No value becomes markup, wherever it stands."""
     value = "<i>\"'&"
-    text = text_of(await PageRenderer().page("set_password.html", **{**FORM, name: value}))
+    text = text_of(await PageRenderer().page("set_password.html", {**FORM, name: value}))
     assert "<i>" not in text
     assert "&lt;i&gt;&#34;&#39;&amp;" in text
 
@@ -50,7 +50,7 @@ async def test_a_value_that_is_missing_is_an_error(name: str) -> None:
     """And no empty place on a page."""
     values = {key: value for key, value in FORM.items() if key != name}
     with pytest.raises(jinja2.UndefinedError):
-        await PageRenderer().page("set_password.html", **values)
+        await PageRenderer().page("set_password.html", values)
 
 
 async def test_the_style_is_allowed_by_its_hash_and_nothing_else_is() -> None:
