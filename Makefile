@@ -15,7 +15,7 @@ setup: .venv/.installed ## create .venv with both services and what the tests ne
 run: setup ## start both services in the foreground, with embedded SQLite under var/; Ctrl-C stops both
 	@$(VENV)/python -m scripts.run_both
 
-test: setup ## run the tests; a part whose engine (Docker, PostgreSQL) is missing is skipped with its reason
+test: setup ## run the tests; a part whose engine (Docker, PostgreSQL, Chromium) is missing is skipped with its reason
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)
 
 check: setup ## lint, types, import contracts, tests: exactly what CI runs

@@ -23,12 +23,14 @@ from auth_service.endpoints.register import RegisterEndpoint
 from auth_service.endpoints.revocations import RevocationsEndpoint
 from auth_service.endpoints.revoke import RevokeEndpoint
 from auth_service.endpoints.sessions import SessionsEndpoint
+from auth_service.endpoints.set_password import SetPasswordEndpoint
 from auth_service.endpoints.status_lists import StatusListsEndpoint
 from auth_service.endpoints.token import TokenEndpoint
 from auth_service.grants.refresh_token import RefreshTokenGrant
 from auth_service.identity.accounts import Accounts
 from auth_service.identity.administration import AccountAdministration
 from auth_service.identity.devices import Devices
+from auth_service.identity.password_links import PasswordLinks
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import OWASP_ARGON2ID, PasswordHasher
 from auth_service.identity.sessions import Sessions
@@ -39,6 +41,7 @@ from auth_service.keys.schedule import DAY_SECONDS, KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys
 from auth_service.model.session import SessionPolicy
 from auth_service.oauth.resources import Resources
+from auth_service.pages.renderer import PageRenderer
 from auth_service.revocations.feed import RevocationFeed, following
 from auth_service.revocations.figures import FeedCollector
 from auth_service.revocations.status_lists import StatusLists
@@ -108,7 +111,9 @@ async def open_auth_service(
         registry = create_registry()
         resources = Resources(settings.resources)
         throttle = Throttle(throttle_limits(settings), Devices(masters.device_keys), registry)
-        accounts = Accounts(storage, hasher, PasswordPolicy(SERVICE_WORDS), throttle, clock)
+        policy = PasswordPolicy(SERVICE_WORDS)
+        accounts = Accounts(storage, hasher, policy, throttle, clock)
+        links = PasswordLinks(storage, hasher, policy, throttle.devices, clock)
         sessions = Sessions(storage, session_policy(settings), clock)
         access_tokens = AccessTokens(
             settings.issuer, key_ring, clock, settings.access_token_seconds, status_list=settings.status_list
@@ -129,6 +134,7 @@ async def open_auth_service(
                 TokenEndpoint(grants, issuer, caller),
                 LogoutEndpoint(sessions, bearer, caller),
                 PasswordEndpoint(accounts, bearer, caller, devices),
+                SetPasswordEndpoint(links, PageRenderer(), caller, devices),
                 SessionsEndpoint(sessions, bearer, caller),
                 RevokeEndpoint(sessions, bearer, caller),
                 RevocationsEndpoint(feed),
@@ -176,6 +182,16 @@ async def administration_of(
     hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
     try:
         yield AccountAdministration(storage, hasher, PasswordPolicy(SERVICE_WORDS), clock)
+    finally:
+        await hasher.close()
+
+
+@contextlib.asynccontextmanager
+async def password_links_of(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> AsyncIterator[PasswordLinks]:
+    """The password links, for a command."""
+    hasher = PasswordHasher(threads=settings.password_threads, queue_length=settings.password_queue)
+    try:
+        yield PasswordLinks(storage, hasher, PasswordPolicy(SERVICE_WORDS), Devices(()), clock)
     finally:
         await hasher.close()
 

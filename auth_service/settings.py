@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, field
 
 from auth_service.keys.sealing import HOW_TO_MAKE_ONE, MasterKey
+from auth_service.model.password_link import MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
 from shared.database import parse_database_url
 from shared.scope import Scope
 from shared.settings import Check, Port, Secret, Settings, check_url, is_loopback
@@ -133,6 +134,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     status_list: bool = False
     password_threads: Annotated[int, Meta(ge=1, le=64)] = len(os.sched_getaffinity(0))
     password_queue: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    password_link_seconds: Annotated[int, Meta(ge=MIN_LIFETIME_SECONDS, le=MAX_LIFETIME_SECONDS)] = 86_400
     failures_per_caller: AccountFailures = 10
     failures_per_account: AccountFailures = 30
     failures_per_address: Annotated[int, Meta(ge=1, le=MAX_HOURLY)] = 100

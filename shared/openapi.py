@@ -125,6 +125,8 @@ def _operation(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     responses = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
     for status, code in dict.fromkeys((error.status, error.code) for error in operation.errors):
         known = responses.setdefault(str(status), _error())
+        # Where the same status is answered with a page, too.
+        known.setdefault("content", {}).setdefault("application/json", _error()["content"]["application/json"])
         known["description"] = ", ".join(filter(None, [known["description"], f"`{code}`"]))
     rendered: dict[str, Any] = {
         "summary": operation.summary,

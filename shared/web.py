@@ -41,6 +41,7 @@ BODY_SECONDS = 10.0
 PRESENTED_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 REQUEST_ID = istr("X-Request-ID")
+CONTENT_SECURITY_POLICY = istr("Content-Security-Policy")
 CLIENT_GONE = 499
 """The status counted for a request whose client left before the answer; nobody receives it."""
 
@@ -185,8 +186,11 @@ _SECURITY_HEADERS = CIMultiDict((istr(name), value) for name, value in SECURITY_
 
 def _dress(response: web.StreamResponse, presented: str) -> None:
     headers = response.headers
+    own_policy = headers.get(CONTENT_SECURITY_POLICY)
     headers[REQUEST_ID] = presented
     headers.update(_SECURITY_HEADERS)
+    if own_policy is not None:  # a page says what it needs
+        headers[CONTENT_SECURITY_POLICY] = own_policy
 
 
 async def begin_answer(request: web.Request, response: web.StreamResponse) -> None:

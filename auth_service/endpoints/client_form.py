@@ -17,11 +17,11 @@ MAX_FORM_BYTES = 16_384
 MAX_PARAMETERS = 32
 
 
-async def read_form(request: web.Request) -> Mapping[str, str]:
+async def read_form(request: web.Request, *, max_bytes: int = MAX_FORM_BYTES) -> Mapping[str, str]:
     """The form's parameters, each at most once; empty ones count as absent."""
     if request.content_type != FORM:
         raise UnsupportedMediaType(f"The body must be {FORM}.")
-    body = await read_body(request, max_bytes=MAX_FORM_BYTES)
+    body = await read_body(request, max_bytes=max_bytes)
     try:
         pairs = parse_qsl(
             body.decode("ascii"),

@@ -41,10 +41,10 @@ class UsernameTaken(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a new account is to be made of, as it was sent."""
+    """What a new account is to be made of, as it was sent; without a password its owner chooses one by a link."""
 
     username: str
-    password: str = field(repr=False)
+    password: str | None = field(repr=False)
     email: str | None = None
     name: str | None = None
 
@@ -114,7 +114,8 @@ class Accounts:
         username = read_username(registration.username)
         email = _checked_email(registration.email)
         name = _checked_name(registration.name)
-        self._policy.check(registration.password, own_words(username.key, email))
+        if registration.password is not None:
+            self._policy.check(registration.password, own_words(username.key, email))
         now = self._clock.now()
         self._hasher.require_room()
         if not by_operator:
@@ -126,7 +127,7 @@ class Accounts:
             username=username.text,
             username_key=username.key,
             lookalike_key=username.lookalike_key,
-            password_hash=await self._hasher.hash(registration.password),
+            password_hash=None if registration.password is None else await self._hasher.hash(registration.password),
             email=email,
             email_verified=False,
             name=name,

@@ -14,6 +14,7 @@ from auth_service.identity.sessions import end_sessions
 from auth_service.identity.usernames import username_key
 from auth_service.model.account import Account
 from auth_service.model.caller import NOWHERE
+from auth_service.model.password_link import LinkEnd
 from auth_service.model.revocation import revoked_account
 from auth_service.model.security_event import Act, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason
@@ -48,6 +49,7 @@ class AccountAdministration:
             if not account.is_active:
                 return False
             records.accounts.update(account.disabled())
+            records.password_links.end_all(sub, LinkEnd.ACCOUNT_DISABLED, at=act.at)
             records.security_events.append(act.done(SecurityEventKind.ACCOUNT_DISABLED, sub=sub))
             end_sessions(records, sub, EndReason.ACCOUNT_DISABLED, act)
             records.revocations.append(revoked_account(sub, at=act.at, for_good=False))

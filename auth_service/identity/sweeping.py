@@ -29,6 +29,8 @@ DAY_SECONDS = 86_400.0
 SESSION_RETENTION_SECONDS = 7 * DAY_SECONDS
 """How long a session is kept after its end: a late copy of its refresh token is still told apart from nonsense in the
 audit trail, and its access tokens (15 minutes at most) have long expired."""
+LINK_RETENTION_SECONDS = 7 * DAY_SECONDS
+"""How long a password link is kept after it expired: whoever comes late with it is still told apart from nonsense."""
 BUDGET_RETENTION_SECONDS = 300.0
 """How long a budget that is whole is kept: more than the clocks of two processes may differ."""
 
@@ -47,6 +49,9 @@ class Retention:
         """One step of removing for each kind of row."""
         return {
             "sessions": lambda records: records.sessions.sweep(before=now - SESSION_RETENTION_SECONDS, limit=STEP_ROWS),
+            "password_links": lambda records: records.password_links.sweep(
+                before=now - LINK_RETENTION_SECONDS, limit=STEP_ROWS
+            ),
             "security_events": lambda records: records.security_events.sweep(
                 before=now - self.security_events, limit=STEP_ROWS
             ),

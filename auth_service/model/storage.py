@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from auth_service.model.account import AccountRecords
+from auth_service.model.password_link import PasswordLinkRecords
 from auth_service.model.revocation import RevocationRecords
 from auth_service.model.security_event import SecurityEventRecords
 from auth_service.model.session import SessionRecords
@@ -24,6 +25,9 @@ class Records(Protocol):
 
     @property
     def sessions(self) -> SessionRecords: ...
+
+    @property
+    def password_links(self) -> PasswordLinkRecords: ...
 
     @property
     def signing_keys(self) -> SigningKeyRecords: ...

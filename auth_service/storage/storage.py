@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from auth_service.model.security_event import SecurityEvent
 from auth_service.model.storage import Records
 from auth_service.storage.accounts import SqlAccounts
+from auth_service.storage.password_links import SqlPasswordLinks
 from auth_service.storage.revocations import SqlRevocations
 from auth_service.storage.security_events import SqlSecurityEvents
 from auth_service.storage.sessions import SqlSessions
@@ -35,6 +36,7 @@ class SqlRecords:
     def __init__(self, connection: Connection) -> None:
         self.accounts = SqlAccounts(connection)
         self.sessions = SqlSessions(connection)
+        self.password_links = SqlPasswordLinks(connection)
         self.signing_keys = SqlSigningKeys(connection)
         self.security_events = SqlSecurityEvents(connection)
         self.revocations = SqlRevocations(connection)

@@ -82,6 +82,19 @@ sessions = Table(
         name="parent_whole",
     ),
 )
+# A link goes with its account, whichever release deletes that.
+password_links = Table(
+    "password_links",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("sub", Text, ForeignKey("accounts.sub", ondelete="CASCADE"), nullable=False, index=True),
+    Column("password_changed_at", Double, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("ended_at", Double),
+    Column("end_reason", Text),
+    CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="ended_whole"),
+)
 signing_keys = Table(
     "signing_keys",
     metadata,

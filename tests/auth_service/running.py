@@ -57,6 +57,11 @@ DEVICE_COOKIE = re.compile(
     r"|signet-device=[\w.-]{72,364}; HttpOnly; Max-Age=34560000; Path=/; SameSite=Strict)"
 )
 """The only cookie that is ever set."""
+PAGE_POLICY = re.compile(
+    r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; form-action 'self'; base-uri 'none'; "
+    r"frame-ancestors 'none'"
+)
+"""What a page may do: show its own style and send its form home."""
 POLL_SECONDS = 0.005
 MAX_POLLS = 4_000
 
@@ -264,23 +269,40 @@ def assert_well_formed(reply: Reply, method: str = "GET") -> None:
     """What holds for every answer, and for every refusal (contract, "Errors")."""
     assert re.fullmatch(r"[A-Za-z0-9_-]{8,64}", reply.headers["X-Request-ID"])
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
-    assert reply.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    if is_page(reply):
+        assert_well_formed_page(reply)
+    else:
+        assert reply.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert reply.headers["Referrer-Policy"] == "no-referrer"
     assert reply.headers.getall("Server") == ["signet"]
     for cookie in reply.headers.getall("Set-Cookie", ()):
         assert DEVICE_COOKIE.fullmatch(cookie)
-        assert reply.status < 300
+        assert reply.status < 400
     if reply.status == 401:
         assert reply.headers["WWW-Authenticate"]
     if reply.status in (429, 503):
         assert int(reply.headers["Retry-After"]) > 0
-    if reply.status >= 400 and not _is_readiness(reply):
+    if reply.status >= 400 and not _is_readiness(reply) and not is_page(reply):
         assert reply.headers["Cache-Control"] == "no-store"
         assert reply.headers["Content-Type"] == "application/json"
         if method != "HEAD":
             assert set(reply.json()) == {"error", "error_description"}
             assert re.fullmatch(r"[a-z_]+", reply.json()["error"])
             assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", reply.json()["error_description"])
+
+
+def assert_well_formed_page(reply: Reply) -> None:
+    """What holds for every page: never stored, never framed, nothing loaded, no script."""
+    assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert reply.headers["Cache-Control"] == "no-store"
+    assert reply.headers["X-Frame-Options"] == "DENY"
+    assert PAGE_POLICY.fullmatch(reply.headers["Content-Security-Policy"])
+    assert not re.search(rb"<script|<img|<link|\bsrc=|\bon[a-z]+=|\bstyle=|https?:", reply.body, re.IGNORECASE)
+
+
+def is_page(reply: Reply) -> bool:
+    """Whether the answer is for people."""
+    return reply.headers.get("Content-Type", "").startswith("text/html")
 
 
 def _is_readiness(reply: Reply) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from auth_service.model.account import Account, AccountState, new_subject
 from auth_service.model.caller import Caller
+from auth_service.model.password_link import LinkToken, PasswordLink
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.session import Session, SessionGrant, SessionPolicy, open_session
 from auth_service.oauth.authentication import Authentication
@@ -52,6 +53,11 @@ def account(username: str = "alice", **changes: object) -> Account:
 def session(sub: str, *, at: float = NOW, policy: SessionPolicy = POLICY) -> tuple[Session, RefreshToken]:
     """A session of `sub` and its first refresh token."""
     return open_session(sub, GRANT, CALLER, policy=policy, at=at)
+
+
+def password_link(owner: Account, *, at: float = NOW, lifetime: float = 1_000) -> PasswordLink:
+    """A link for `owner`, whose token nobody has."""
+    return PasswordLink(LinkToken.new().hash, owner.sub, owner.password_changed_at, at, at + lifetime)
 
 
 @pytest.fixture(scope="session")

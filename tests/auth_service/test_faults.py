@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 import shared.database
 from auth_service.settings import AuthSettings
 from shared.database import parse_database_url
+from tests.auth_service.endpoints.state import make_link
 from tests.auth_service.running import (
     EACH_DATABASE,
     NEW_PASSWORD,
@@ -97,12 +98,14 @@ def injected(faults: Faults) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with two sessions; `spent` are the tokens that the first session's refresh token has replaced."""
+    """Somebody with two sessions; `spent` are the tokens that the first session's refresh token has replaced, `link` is
+    the token of a password link."""
 
     name: str
     first: Tokens
     second: Tokens
     spent: tuple[str, ...] = ()
+    link: str = ""
 
 
 async def new_user(auth: AuthClient, name: str) -> User:
@@ -143,6 +146,7 @@ class Scenario:
     send: Callable[[AuthClient, User], Awaitable[Reply]]
     check: Callable[[AuthClient, User, bool, bool], Awaitable[None]]
     prepare: Callable[[AuthClient, str], Awaitable[User]] = new_user
+    by_link: bool = False
 
 
 async def unregistered(_auth: AuthClient, name: str) -> User:
@@ -273,6 +277,29 @@ def change_password(auth: AuthClient, user: User) -> Awaitable[Reply]:
     return auth.post("/password", wanted, token=user.first.access_token)
 
 
+async def after_choosing_a_password(auth: AuthClient, user: User, done: bool, unknown: bool) -> None:
+    changed = await knows(auth, user, NEW_PASSWORD)
+    assert await knows(auth, user, PASSWORD) is not changed
+    assert changed is done or unknown
+    for tokens in (user.first, user.second):
+        assert await is_live(auth, tokens) is not changed
+    # The link is good for as long as the password is the old one.
+    assert (await choose_password(auth, user)).status == (404 if changed else 303)
+
+
+async def after_opening_a_link(auth: AuthClient, user: User, _done: bool, _unknown: bool) -> None:
+    assert (await choose_password(auth, user)).status == 303
+
+
+def choose_password(auth: AuthClient, user: User) -> Awaitable[Reply]:
+    form = {"token": user.link, "new_password": NEW_PASSWORD, "repeated_password": NEW_PASSWORD}
+    return auth.post_form("/set-password", form)
+
+
+def open_link(auth: AuthClient, user: User) -> Awaitable[Reply]:
+    return auth.get(f"/set-password?token={user.link}")
+
+
 def list_sessions(auth: AuthClient, user: User) -> Awaitable[Reply]:
     return auth.get("/sessions", token=user.first.access_token)
 
@@ -290,6 +317,8 @@ SCENARIOS = [
     Scenario("revoke", 200, revoke, after_ending(revoke)),
     Scenario("revoke an access token", 200, revoke_access_token, after_revoked_access_token),
     Scenario("change the password", 204, change_password, after_password_change),
+    Scenario("choose a password", 303, choose_password, after_choosing_a_password, by_link=True),
+    Scenario("open a password link", 200, open_link, after_opening_a_link, by_link=True),
     Scenario("list the sessions", 200, list_sessions, after_looking),
 ]
 
@@ -308,13 +337,17 @@ async def auth(
 @pytest.mark.parametrize("answer_lost", [False, True], ids=["call fails", "answer lost"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 @EACH_DATABASE
-async def test_each_database_call_may_fail(auth: AuthClient, scenario: Scenario, answer_lost: bool) -> None:
+async def test_each_database_call_may_fail(
+    auth: AuthClient, auth_settings: AuthSettings, scenario: Scenario, answer_lost: bool
+) -> None:
     """For n = 1, 2, ... until the request succeeds: 503, and everything is as if it had not been sent; where the
     answer to a COMMIT was lost, as if it had been sent or had not, and nothing in between."""
     faults = Faults(answer_lost=answer_lost)
     with injected(faults):
         for number in range(1, MAX_CALLS):
             user = await scenario.prepare(auth, f"user-{number}")
+            if scenario.by_link:
+                user = replace(user, link=await make_link(auth_settings, user.name))
             faults.arm(number)
             reply = await scenario.send(auth, user)
             faults.disarm()

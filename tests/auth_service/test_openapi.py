@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 from auth_service.app import open_auth_service
 from auth_service.settings import AuthSettings
 from shared.openapi import OPERATION
+from tests.auth_service.endpoints.state import make_link
 from tests.auth_service.running import ISSUER, NEW_PASSWORD, PASSWORD, AuthClient, Tokens
 from tests.clock import FrozenClock
 
@@ -165,7 +166,7 @@ class Walker:
 
     def ask_badly(self, label: str, token: str | None = None) -> None:
         """A body of another type, and one that is too large."""
-        for content_type, size, status in (("text/plain", 1, 415), ("", 20_000, 413)):
+        for content_type, size, status in (("text/plain", 1, 415), ("", 40_000, 413)):
             headers = {"Content-Type": content_type} if content_type else {}
             body = {"username": "x" * size}
             assert self.ask(label, body, token, headers=headers).status_code == status
@@ -186,6 +187,17 @@ class Walker:
             self.ask_badly(label)
         self.ask_badly("POST /password", token)
 
+    def pages(self, link: str) -> None:
+        ask = self.ask
+        form = {"token": link, "new_password": PASSWORD, "repeated_password": PASSWORD}
+        assert ask("GET /set-password", query={"token": link}).status_code == 200
+        assert ask("GET /set-password", query={"token": "x"}).status_code == 404
+        assert ask("POST /set-password", {**form, "new_password": "short"}).status_code == 400
+        assert ask("POST /set-password", form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert ask("POST /set-password", form).status_code == 303
+        assert ask("POST /set-password", form).status_code == 404
+        self.ask_badly("POST /set-password")
+
     def tokens(self) -> None:
         ask = self.ask
         form = {"grant_type": "refresh_token", "refresh_token": self.sign_in().refresh_token}
@@ -195,7 +207,7 @@ class Walker:
         assert ask("POST /revoke", {**form, "token": ""}).status_code == 400
         assert ask("POST /revoke", {"token": "x", "client_id": "other"}).status_code == 401
         assert ask("POST /revoke", {"token": form["refresh_token"]}).status_code == 200
-        for label in FORMS:
+        for label in ("POST /token", "POST /revoke"):
             self.ask_badly(label)
 
     def sessions(self) -> None:
@@ -218,7 +230,7 @@ class Walker:
 
     def documents(self) -> None:
         for label in self.interface.operations:
-            if label.startswith("GET /") and label != "GET /sessions":
+            if label.startswith("GET /") and label not in ("GET /sessions", "GET /set-password"):
                 assert self.ask(label).status_code == 200
         for label in (JWKS, REVOCATIONS):
             etag = self.ask(label).headers["etag"][0]
@@ -229,16 +241,20 @@ class Walker:
 ALICE = {"username": "alice", "password": PASSWORD}
 JWKS = "GET /.well-known/jwks.json"
 REVOCATIONS = "GET /revocations"
-FORMS = {"POST /token", "POST /revoke"}
+FORMS = {"POST /token", "POST /revoke", "POST /set-password"}
 SEEN_ELSEWHERE = {"POST /register": {"403"}}
 """Needs another setting; `test_register` shows it."""
 
 
-async def test_every_documented_answer_is_given_and_is_as_described(interface: Interface) -> None:
+async def test_every_documented_answer_is_given_and_is_as_described(
+    interface: Interface, auth_settings: AuthSettings
+) -> None:
     """Each operation, each status in its description: asked for, seen, and in accordance with its schema."""
     walker = Walker(interface)
+    link = await make_link(auth_settings, "invited")
 
     def walk() -> None:
+        walker.pages(link)
         walker.accounts()
         walker.tokens()
         walker.sessions()

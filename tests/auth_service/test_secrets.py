@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -18,6 +19,7 @@ from auth_service.app import master_keys, open_auth_service
 from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
 from shared.database import Database
+from tests.auth_service.endpoints.state import make_link
 from tests.auth_service.process import Serving, serving
 from tests.auth_service.running import (
     EACH_DATABASE,
@@ -49,13 +51,13 @@ class Secrets:
         return tokens
 
     def raw(self) -> Iterator[bytes]:
-        """Every spelling that a text may be stored in, and the parts of a refresh token."""
+        """Every spelling that a text may be stored in, and the parts of a token."""
         for text in self.texts:
             yield text.encode()
             yield text.encode().hex().encode()
             yield base64.b64encode(text.encode())
-            if text.startswith("signet_refresh_"):
-                token = base64.urlsafe_b64decode(text.removeprefix("signet_refresh_"))
+            if text.startswith(("signet_refresh_", "signet_link_")):
+                token = base64.urlsafe_b64decode(text.split("_", 2)[2] + "=")
                 for part in (token, token[:16], token[16:]):
                     yield part
                     yield part.hex().encode()
@@ -82,6 +84,24 @@ async def walk(auth: AuthClient, secrets: Secrets) -> None:
     secrets.add(last := await auth.login("alice", NEW_PASSWORD))
     assert (await auth.get("/sessions", token=again.access_token)).status == 401
     assert (await auth.post("/logout", {"refresh_token": last.refresh_token})).status == 204
+
+
+async def walk_by_link(auth: AuthClient, settings: AuthSettings, secrets: Secrets) -> None:
+    """Use a password link with canaries, rightly and wrongly."""
+    token = await make_link(settings, "alice", at=auth.clock.now())
+    secrets.texts.add(token)
+    page = f"/set-password?token={token}"
+    for method, path in (("GET", page), ("HEAD", page), ("PUT", page), ("GET", f"{page}x"), ("GET", f"/{token}")):
+        await auth.call(method, path, headers={"Accept": "text/html", "Referer": f"{settings.issuer}{page}"})
+    for new, again, status in (
+        (CANARY[:7], CANARY[:7], 400),
+        (WRONG, NEW_PASSWORD, 400),
+        (f"{NEW_PASSWORD}, by link", f"{NEW_PASSWORD}, by link", 303),
+        (WRONG, WRONG, 404),
+    ):
+        form = urlencode({"token": token, "new_password": new, "repeated_password": again})
+        assert (await auth.post_form("/set-password", form)).status == status
+    await auth.post("/set-password", {"token": token, "new_password": WRONG})
 
 
 async def wrongly(auth: AuthClient, tokens: Tokens) -> None:
@@ -135,6 +155,7 @@ async def test_a_dump_of_the_database_holds_nothing_that_can_be_used(
     no token nor a part of one in any spelling, no private key."""
     secrets = Secrets()
     await walk(auth, secrets)
+    await walk_by_link(auth, auth_settings, secrets)
     rows = await asyncio.to_thread(dump, auth_settings)
     values = [value for row in rows for value in row.values()]
     content = b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
@@ -184,14 +205,15 @@ async def test_nothing_that_a_process_writes_holds_a_secret(service: Serving) ->
     """Hostile cases, Admin and secrets, CVE-2024-8365 and its kin: after every endpoint was used and misused, neither
     log, metrics, ready line, command line nor any file but the master key's holds a canary."""
     secrets = Secrets()
+    settings = AuthSettings.load({"AUTH_DATABASE_URL": f"sqlite:///{service.folder}/auth.sqlite3"})
     async with client_session() as http:
         auth = AuthClient(http, service.port, service.metrics_port, FrozenClock())
         await walk(auth, secrets)
+        await walk_by_link(auth, settings, secrets)
         metrics = await auth.metrics()
     command_line = Path(f"/proc/{service.process.pid}/cmdline").read_bytes()
     running_files = stored(service.folder)
     assert service.stop() == 0
-    settings = AuthSettings.load({"AUTH_DATABASE_URL": f"sqlite:///{service.folder}/auth.sqlite3"})
     raw = [*secrets.raw(), *await private_keys(settings)]
     for content in (running_files, stored(service.folder), command_line, metrics.encode()):
         assert find(raw, content) == []

@@ -21,6 +21,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert settings.registration == "open"
     assert (settings.metrics_host, settings.metrics_port) == ("127.0.0.1", 9001)
     assert (settings.key_bits, settings.access_token_seconds, settings.refresh_grace_seconds) == (2048, 300, 10)
+    assert settings.password_link_seconds == 86_400
     assert settings.trusted_proxies == ()
     assert settings.warnings() == []
 
@@ -60,6 +61,8 @@ def test_the_issuer_follows_the_port() -> None:
         ("AUTH_REFRESH_GRACE_SECONDS", "61"),
         ("AUTH_REFRESH_GRACE_SECONDS", "-1"),
         ("AUTH_SESSION_SECONDS", "299"),
+        ("AUTH_PASSWORD_LINK_SECONDS", "299"),
+        ("AUTH_PASSWORD_LINK_SECONDS", "604801"),
         ("AUTH_PORT", "0"),
         ("AUTH_PORT", "65536"),
         ("AUTH_METRICS_PORT", "8001"),

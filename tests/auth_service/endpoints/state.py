@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from auth_service.model.account import Account
+from auth_service.model.password_link import LinkEnd, LinkToken, PasswordLink
 from auth_service.model.security_event import SecurityEvent
 from auth_service.model.session import Session
 from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
 from tests.auth_service.running import in_database
+from tests.auth_service.stored import account
+from tests.clock import FrozenClock
 
 
 async def stored_session(settings: AuthSettings, sid: str) -> Session:
@@ -34,3 +37,23 @@ async def change_account(settings: AuthSettings, username: str, **changes: objec
         records.accounts.update(replace(account, **changes))  # type: ignore[arg-type]
 
     await in_database(settings, work)
+
+
+async def make_link(
+    settings: AuthSettings, username_key: str, *, at: float | None = None, lifetime: float = 86_400, **members: object
+) -> str:
+    """As an operator's command: the token of a new link for an account, which is made of `members` if there is none."""
+    token = LinkToken.new()
+    instant = FrozenClock().now() if at is None else at
+
+    def work(records: Records) -> None:
+        owner = records.accounts.find_by_username_key(username_key)
+        if owner is None:
+            owner = replace(account(username_key), **members)  # type: ignore[arg-type]
+            assert records.accounts.add(owner)
+        records.password_links.end_all(owner.sub, LinkEnd.SUPERSEDED, at=instant)
+        link = PasswordLink(token.hash, owner.sub, owner.password_changed_at, instant, instant + lifetime)
+        records.password_links.add(link)
+
+    await in_database(settings, work)
+    return token.clear_text

@@ -25,6 +25,8 @@ ROUTES = {
     "/statuslists": {"GET", "OPTIONS"},
     "/statuslists/{number}": {"GET", "OPTIONS"},
     "/password": {"POST"},
+    "/set-password": {"GET", "POST"},
+    "/set-password/done": {"GET"},
     "/sessions": {"GET"},
     "/sessions/{sid}": {"DELETE"},
     "/.well-known/jwks.json": {"GET", "OPTIONS"},
@@ -35,7 +37,7 @@ ROUTES = {
     "/readyz": {"GET"},
 }
 BODIES = sorted(path for path, methods in ROUTES.items() if "POST" in methods)
-FORMS = {"/token", "/revoke"}
+FORMS = {"/token", "/revoke", "/set-password"}
 JSON_BODIES = [path for path in BODIES if path not in FORMS]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PURGE")
 
@@ -111,6 +113,11 @@ async def test_an_unknown_address_is_not_there(auth: AuthClient) -> None:
         "/../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/favicon.ico",
+        "/set-password/",
+        "/set-password/other",
+        "/set-password.html",
+        "/style.css",
+        "/templates/layout.html",
         "/robots.txt",
         "/.env",
         "/.git/config",
@@ -187,7 +194,7 @@ async def test_a_body_that_is_too_large_is_refused(auth: AuthClient, path: str) 
     tokens = await auth.new_user()
     token = tokens.access_token if path == "/password" else None
     headers = FORM if path in FORMS else {}
-    body = b"a=" + b"x" * 20_000 if path in FORMS else json.dumps({"username": "x" * 20_000}).encode()
+    body = b"a=" + b"x" * 40_000 if path in FORMS else json.dumps({"username": "x" * 20_000}).encode()
     assert_refused(await auth.call("POST", path, body=body, token=token, headers=headers), 413, "content_too_large")
 
 
@@ -251,6 +258,21 @@ async def test_no_form_makes_the_service_fail(auth: AuthClient, pairs: list[tupl
     """The same for the token endpoint's form, parameters twice included."""
     form = urlencode([("grant_type", "refresh_token"), *pairs])
     assert (await auth.post_form("/token", form)).status in (400, 401)
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.sampled_from(["token", "new_password", "repeated_password", "username"]), st.text(max_size=60)),
+        max_size=5,
+    ),
+    junk=st.binary(max_size=20),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_page_form_makes_the_service_fail(auth: AuthClient, pairs: list[tuple[str, str]], junk: bytes) -> None:
+    """The same for the form of a page: without a link that works it comes to nothing."""
+    body = urlencode(pairs).encode() + junk
+    reply = await auth.call("POST", "/set-password", body=body, headers=FORM)
+    assert reply.status in (400, 404)
 
 
 @given(

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from auth_service.identity.sweeping import (
     BUDGET_RETENTION_SECONDS,
     DAY_SECONDS,
+    LINK_RETENTION_SECONDS,
     PAUSE_SECONDS,
     ROUND_SECONDS,
     SESSION_RETENTION_SECONDS,
@@ -29,7 +30,7 @@ from auth_service.model.storage import Records
 from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, Charge
 from auth_service.storage.storage import SqlStorage
 from shared.database import Database, DatabaseUnavailable
-from tests.auth_service.stored import CALLER, NOW, POLICY, account, session
+from tests.auth_service.stored import CALLER, NOW, POLICY, account, password_link, session
 from tests.clock import FrozenClock
 
 T = TypeVar("T")
@@ -94,6 +95,25 @@ async def test_sessions_go_a_while_after_their_end(storage: SqlStorage, sweeper:
     clock.advance(POLICY.absolute_lifetime)
     assert (await sweeper.sweep())["sessions"] == 1
     assert await kept() == [True, False, False]
+
+
+async def test_password_links_go_a_while_after_their_end(
+    storage: SqlStorage, sweeper: Sweeper, clock: FrozenClock
+) -> None:
+    """One that expired is kept for a week, so that whoever comes late with it is recognised; then it goes."""
+    owner = account()
+    link = password_link(owner, lifetime=600)
+
+    def add(records: Records) -> None:
+        records.accounts.add(owner)
+        records.password_links.add(link)
+
+    await storage.write(add)
+    clock.advance(600 + LINK_RETENTION_SECONDS)
+    assert (await sweeper.sweep())["password_links"] == 0
+    clock.advance(1)
+    assert (await sweeper.sweep())["password_links"] == 1
+    assert await storage.read(lambda records: records.password_links.find(link.token_hash)) is None
 
 
 async def test_events_go_when_the_setting_says(storage: SqlStorage, sweeper: Sweeper, clock: FrozenClock) -> None:

@@ -13,7 +13,7 @@ from alembic import op
 from auth_service.identity.usernames import lookalike_key
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 _accounts = sa.table("accounts", *(sa.column(name) for name in ("sub", "username", "lookalike_key", "created_at")))
 _set_key = (
