@@ -199,7 +199,7 @@ class RemoteRevocations:
                 self.revoked.drop_expired(self._clock.now())
                 if document is None:
                     await self._clock.sleep(REDISCOVER_SECONDS)
-                elif not document.entries and document.is_last:
+                elif not document.groups and document.is_last:
                     turn = asyncio.get_running_loop().time() - begun
                     await asyncio.sleep(max(0.0, LEAST_TURN_SECONDS - turn) if self._documents > 1 else 0.0)
 
@@ -216,12 +216,12 @@ class RemoteRevocations:
         document = await self._verified(answer.body or b"")
         if document.after not in (asked.seq, START.seq):
             raise FeedFailed(FeedFault.OUT_OF_PLACE)
-        if len(self.revoked) + len(document.entries) > MAX_HELD:
+        if len(self.revoked) + document.count > MAX_HELD:
             raise FeedFailed(FeedFault.TOO_MANY)
         if document.after != asked.seq:
             # Another history than the one we followed: what we know stays, and all of the new one is taken in.
             log.warning("revocation_feed_set_back", issuer=self._trusted.issuer, asked=asked.seq, head=document.head)
-        self.revoked.add(document.entries)
+        self.revoked.add(document.groups)
         self._position = document.reached
         self._documents += 1
         if self._state is not FeedState.FOLLOWED:

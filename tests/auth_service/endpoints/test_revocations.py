@@ -166,6 +166,24 @@ async def test_a_reader_far_behind_gets_the_feed_in_parts(auth: AuthClient, auth
     assert len(feed.entries) == count == feed.position.seq
 
 
+async def test_readers_that_join_share_the_pages_of_the_feed(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Each page is read and signed once for all of them, though the feed grows meanwhile; the end is told as it is."""
+    await append(auth_settings, *(f"s{number}" for number in range(MAX_ENTRIES + 10)))
+    await auth.pass_time(1)
+    feeds = [FeedReader(auth) for _ in range(5)]
+    before = await _figure(auth, "signatures")
+    for number, feed in enumerate(feeds):
+        assert not (await feed.read()).is_last
+        await append(auth_settings, f"later-{number}")
+        await auth.pass_time(0.1)
+    assert await _figure(auth, "signatures") - before == 1
+    for feed in feeds:
+        document = await feed.read()
+        assert document.is_last
+        assert document.head == MAX_ENTRIES + 15 == len(feed.entries)
+    assert await _figure(auth, "signatures") - before == 2
+
+
 @EACH_DATABASE
 async def test_a_waiting_reader_hears_at_once(auth: AuthClient, auth_settings: AuthSettings) -> None:
     """Of what this process commits and of what another one does; nobody is asked to come back."""

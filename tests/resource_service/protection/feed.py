@@ -19,6 +19,7 @@ from shared.revocation_feed import (
     RevocationDocument,
     RevokedKind,
     encode_document,
+    group,
     identifier_hash,
 )
 from tests.protocol.minting import ISSUER, TestKey, signing_key
@@ -73,7 +74,7 @@ class Feed:
             "after": after,
             "reached": Position(reached, f"{self.mark}{reached}"),
             "head": len(self.entries),
-            "entries": entries,
+            "groups": group(entries),
         }
         return encode_document(RevocationDocument(**{**members, **changes}), self.key)
 
