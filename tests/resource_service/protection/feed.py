@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from shared.revocation_feed import (
     Position,
     Revocation,
     RevocationDocument,
+    RevocationGroup,
     RevokedKind,
     encode_document,
     group,
@@ -53,6 +54,9 @@ class Feed:
         expires_at = int(self.clock.now()) + KEPT_SECONDS
         self.entries.append(Revocation(kind, identifier_hash(identifier), before, expires_at))
         self.wake()
+
+    def groups(self) -> Sequence[RevocationGroup]:
+        return group(self.entries)
 
     def set_back(self, count: int, mark: str) -> None:
         """As after the restore of a backup: the last `count` entries were never made."""
