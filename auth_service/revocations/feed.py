@@ -173,6 +173,11 @@ class RevocationFeed:
         return self._is_closed
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether no more readers can wait: the next ones are answered at once."""
+        return self.figures.waiting >= MAX_WAITING
+
+    @property
     def sequence(self) -> int:
         """The feed's last sequence number as it was last read; 0 before that."""
         return 0 if self._head is None else self._head.position.seq
@@ -200,7 +205,7 @@ class RevocationFeed:
         return head
 
     async def _await_move(self, head: Head, wait_seconds: float) -> Head:
-        if self.figures.waiting >= MAX_WAITING:
+        if self.is_crowded:
             # Answered at once instead of held: who fills the places must not keep the others from hearing anything.
             return head
         self.figures.waiting += 1
