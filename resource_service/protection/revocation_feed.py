@@ -223,6 +223,7 @@ class RemoteRevocations:
         if self._kept is None or self._is_restored:
             return
         taken = refused = 0
+        self._is_restored = True  # also when this fails: the feed itself must be followed all the same
         async with aclosing(self._kept.load()) as parts:
             async for bodies in parts:
                 for body in bodies:
@@ -231,11 +232,11 @@ class RemoteRevocations:
                     except FeedFailed as error:
                         refused += 1
                         if error.fault is FeedFault.UNKNOWN_KEY and not self._keys.health().usable:
+                            self._is_restored = False
                             return
                     else:
                         taken += 1
                         self.revoked.add(document.groups)
-        self._is_restored = True
         self.revoked.drop_expired(self._clock.now())
         if taken or refused:
             held = len(self.revoked)
