@@ -104,7 +104,7 @@ async def _wait_on(fleet: Fleet, http: aiohttp.ClientSession) -> None:
 
 async def _until_waiting(fleet: Fleet, http: aiohttp.ClientSession, holds: Callable[[float], bool]) -> None:
     async with asyncio.timeout(30):
-        while not holds(await _waiting(fleet, http)):
+        while not holds(await _waiting(fleet, http)):  # noqa: ASYNC110 - asked as from outside
             await asyncio.sleep(0.1)
 
 
