@@ -128,10 +128,11 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
             leeway=settings.leeway_seconds,
             max_lifetime=settings.max_token_seconds,
             stale_seconds=settings.stale_seconds,
-            last_good_file=_key_set_file(settings.kept_key_sets, trusted.issuer),
+            last_good_file=_file_of(trusted.issuer, settings.kept_key_sets, ".json"),
+            kept_revocations=_file_of(trusted.issuer, settings.kept_revocations, ".documents"),
         )
 
 
-def _key_set_file(folder: Path | None, issuer: str) -> Path | None:
+def _file_of(issuer: str, folder: Path | None, suffix: str) -> Path | None:
     # An issuer is a URL and cannot be a file's name.
-    return None if folder is None else folder / f"{hashlib.sha256(issuer.encode()).hexdigest()[:32]}.json"
+    return None if folder is None else folder / f"{hashlib.sha256(issuer.encode()).hexdigest()[:32]}{suffix}"

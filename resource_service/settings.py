@@ -145,6 +145,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     revocation_mode: Literal["open", "closed"] = "open"
     revocation_stale_seconds: Annotated[int, Meta(ge=15, le=900)] = 60
     key_set_folder: Path | None = None
+    revocation_folder: Path | None = None
     accept_jwt_scheme: bool = True
     cors_origins: tuple[str, ...] = ()
 
@@ -158,10 +159,12 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     @property
     def kept_key_sets(self) -> Path | None:
         """Where the newest good key set of each issuer is kept; None keeps none."""
-        if self.key_set_folder is not None:
-            return self.key_set_folder
-        url = parse_database_url(self.database_url.reveal())
-        return Path(str(url.database)).parent / "key-sets" if url.drivername.startswith("sqlite") else None
+        return self.key_set_folder or self._beside_the_database("key-sets")
+
+    @property
+    def kept_revocations(self) -> Path | None:
+        """Where the documents of each issuer's revocation feed are kept; None keeps none."""
+        return self.revocation_folder or self._beside_the_database("revocations")
 
     def warnings(self) -> list[str]:
         """What is allowed but should be seen in the log."""
@@ -172,6 +175,11 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         if "plain-jwt" in (self.token_profile, *(trusted.token_profile for trusted in self.trusted_issuers)):
             found.append("tokens that do not say that they are access tokens are accepted (plain-jwt)")
         return found
+
+    def _beside_the_database(self, folder: str) -> Path | None:
+        """A folder of that name where the database is a file."""
+        url = parse_database_url(self.database_url.reveal())
+        return Path(str(url.database)).parent / folder if url.drivername.startswith("sqlite") else None
 
     def _plain_hosts(self) -> Iterator[str]:
         urls = [self.identifier, self.issuer, self.jwks_uri, self.revocations_uri, self.status_list_prefix]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER_MODE = 0o700
@@ -31,17 +32,18 @@ def make_private_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
 
 
-def write_private_file(path: Path, content: bytes, *, replace: bool) -> bool:
+def write_private_file(path: Path, content: bytes | Iterable[bytes], *, replace: bool) -> bool:
     """Write `content` durably and all at once; return whether this call's content is what now stands there.
 
-    With `replace` false an existing file wins, also over a process that writes at the same moment.
+    What comes in parts need not fit into memory. With `replace` false an existing file wins, also over a process that
+    writes at the same moment.
     """
     make_private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         if replace:

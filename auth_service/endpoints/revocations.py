@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -20,6 +21,10 @@ EVENT_STREAM: Final = "text/event-stream"
 MAX_WAIT_SECONDS: Final = 30
 HEARTBEAT_SECONDS: Final = 10.0
 """How long an event stream is silent at most: each event also says that there is nothing else."""
+PIECE_BYTES: Final = 65_536
+"""Sent at a time, so that a reader that takes nothing holds no more than that of a long document."""
+PIECE_SECONDS: Final = 20.0
+"""How long a reader may take for a piece."""
 MAX_AGE_SECONDS: Final = 1
 """How long a cache may answer for us; a request that waits is not for caches."""
 
@@ -78,10 +83,20 @@ class RevocationsEndpoint:
         presented = request.headers.get(hdrs.IF_NONE_MATCH)
         if presented is not None and not wait_seconds and _matches(presented, document.etag):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=document.body, headers=headers, content_type=MEDIA_TYPE)
+        if len(document.body) <= PIECE_BYTES or request.method == hdrs.METH_HEAD:
+            return web.Response(body=document.body, headers=headers, content_type=MEDIA_TYPE)
+        response = web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: MEDIA_TYPE})
+        response.content_length = len(document.body)
+        await begin_answer(request, response)
+        await _send(request, response, document.body)
+        return response
 
     async def _stream(self, request: web.Request, after: Position) -> web.StreamResponse:
-        """Each document as an event, from `after` or the reader's last event on; ends when the service stops."""
+        """Each document as an event, from `after` or the reader's last event on.
+
+        It ends when the service stops, when the reader takes too long, and when as many wait as may: who comes again
+        then is answered event by event.
+        """
         last = request.headers.get("Last-Event-ID")
         if last is not None:
             form = _event_id(last)
@@ -98,17 +113,29 @@ class RevocationsEndpoint:
         )
         await begin_answer(request, response)
         while True:
-            await response.write(_event(document))
-            if self._feed.is_closed:
+            await _send(request, response, _event_head(document), document.body, b"\n\n")
+            if self._feed.is_closed or self._feed.is_crowded:
                 break
             document = await self._feed.document(document.reached, wait_seconds=HEARTBEAT_SECONDS)
         await response.write_eof()
         return response
 
 
-def _event(document: SignedDocument) -> bytes:
-    reached = f"{document.reached.seq}.{document.reached.mark}".encode()
-    return b"id: " + reached + b"\nevent: revocations\ndata: " + document.body + b"\n\n"
+def _event_head(document: SignedDocument) -> bytes:
+    return f"id: {document.reached.seq}.{document.reached.mark}\nevent: revocations\ndata: ".encode()
+
+
+async def _send(request: web.Request, response: web.StreamResponse, *parts: bytes) -> None:
+    """Write `parts` at the pace at which the reader takes them; one that takes too long loses its connection."""
+    try:
+        for part in parts:
+            for at in range(0, len(part), PIECE_BYTES):
+                async with asyncio.timeout(PIECE_SECONDS):
+                    await response.write(memoryview(part)[at : at + PIECE_BYTES])
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionAbortedError("the reader does not read") from None
 
 
 def _read_position(request: web.Request) -> Position:

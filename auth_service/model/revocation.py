@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from shared.revocation_feed import Position, Revocation, RevokedKind, identifier_hash
+from shared.revocation_feed import Position, Revocation, RevocationGroup, RevokedKind, identifier_hash
 from shared.token_rules import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS
 
 CLOCK_DIFFERENCE_SECONDS: Final = 60
@@ -18,6 +18,8 @@ CLOCK_DIFFERENCE_SECONDS: Final = 60
 MINTING_SECONDS: Final = 60
 """The most that lies between a session's last transaction and the last token made of it (the signing lease is 30 s)."""
 ENTRY_SECONDS: Final = MAX_LIFETIME_SECONDS + MAX_LEEWAY_SECONDS + 2 * CLOCK_DIFFERENCE_SECONDS + MINTING_SECONDS
+EXPIRY_STEP_SECONDS: Final = 60
+"""Entries expire on whole minutes, never too soon: those of a minute are alike and travel as one group."""
 KEY_ENTRY_SECONDS: Final = 2 * 86_400
 """A key in wrong hands makes new tokens for as long as anybody believes it: a resource server that cannot reach the key
 set does so for a day at most."""
@@ -25,8 +27,8 @@ set does so for a day at most."""
 
 def revoked_token(token_id: str, *, expires_at: float) -> Revocation:
     """One access token, by its `jti` and its `exp`."""
-    last = math.ceil(expires_at) + MAX_LEEWAY_SECONDS + CLOCK_DIFFERENCE_SECONDS
-    return Revocation(RevokedKind.TOKEN, identifier_hash(token_id), None, last)
+    last = expires_at + MAX_LEEWAY_SECONDS + CLOCK_DIFFERENCE_SECONDS
+    return Revocation(RevokedKind.TOKEN, identifier_hash(token_id), None, _step(last))
 
 
 def revoked_session(sid: str, *, at: float) -> Revocation:
@@ -49,7 +51,15 @@ def revoked_client(client_id: str, *, at: float) -> Revocation:
 
 def revoked_key(kid: str, *, at: float) -> Revocation:
     """Everything a key has signed or will."""
-    return Revocation(RevokedKind.KEY, identifier_hash(kid), None, math.ceil(at) + KEY_ENTRY_SECONDS)
+    return Revocation(RevokedKind.KEY, identifier_hash(kid), None, _step(at + KEY_ENTRY_SECONDS))
+
+
+class FeedPart(NamedTuple):
+    """Entries that follow each other in the feed: how many, in groups, and the place of the last one."""
+
+    size: int
+    groups: Sequence[RevocationGroup]
+    reached: Position | None
 
 
 class RevocationRecords(Protocol):
@@ -67,8 +77,8 @@ class RevocationRecords(Protocol):
         """Whether this is, as far as can still be told, a place in this feed and no other's."""
         ...
 
-    def between(self, after: int, head: int, *, limit: int) -> Sequence[tuple[Position, Revocation]]:
-        """The first `limit` entries behind sequence number `after` and not behind `head`, each with its place."""
+    def between(self, after: int, head: int, *, limit: int) -> FeedPart:
+        """The first `limit` entries behind sequence number `after` and not behind `head`."""
         ...
 
     def covers(self, kind: RevokedKind, identifier: str) -> bool:
@@ -81,4 +91,8 @@ class RevocationRecords(Protocol):
 
 
 def _lasting(at: float) -> int:
-    return math.ceil(at) + ENTRY_SECONDS
+    return _step(at + ENTRY_SECONDS)
+
+
+def _step(instant: float) -> int:
+    return math.ceil(instant / EXPIRY_STEP_SECONDS) * EXPIRY_STEP_SECONDS

@@ -1,8 +1,8 @@
 """The feed: where it ends now, and signed documents of any part of it.
 
 Every replica reads the end from the database: at once after a commit of its own, every few hundredths of a second
-while anybody waits, and not at all while nobody asks. Documents are kept for a moment by what they hold, so however
-many readers wait for the same change it is read, written and signed once.
+while anybody waits, and not at all while nobody asks. Documents are kept for a moment by where they begin, so however
+many readers wait for the same change, or join at the same time, it is read, written and signed once.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
 
+from auth_service.model.revocation import FeedPart
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -23,7 +24,6 @@ from shared.revocation_feed import (
     MAX_ENTRIES,
     START,
     Position,
-    Revocation,
     RevocationDocument,
     SigningKey,
     encode_document,
@@ -49,6 +49,7 @@ MAX_CATCHING_UP: Final = 64
 a page."""
 MAX_IN_LINE: Final = 64
 """Entries up to which a document is encoded on the event loop; a longer one goes to a thread."""
+NOTHING: Final = FeedPart(0, (), None)
 
 
 class FeedUnavailable(Unavailable):
@@ -77,12 +78,36 @@ class SignedDocument:
     body: bytes
     after: int
     reached: Position
+    head: Position
     signed_monotonic: float
 
     @property
     def etag(self) -> str:
         """A weak entity tag: the same entries may be signed anew (RFC 9110 section 8.8.1)."""
         return f'W/"{self.after}-{self.reached.seq}-{self.reached.mark}"'
+
+    def serves(self, head: Position, monotonic: float) -> bool:
+        """Whether it may be given out while the feed ends at `head`.
+
+        One that ends before the end it knew is the same whatever came behind it; the last one is not.
+        """
+        return monotonic - self.signed_monotonic <= REUSE_SECONDS and (self.reached != self.head or self.head == head)
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A document that is made, or was, and the end that it was begun with."""
+
+    head: Position
+    task: asyncio.Task[SignedDocument]
+
+    def serves(self, head: Position, monotonic: float) -> bool:
+        """Whether who asks while the feed ends at `head` may wait for it or have it."""
+        if not self.task.done():
+            return self.head == head
+        if self.task.cancelled() or self.task.exception() is not None:
+            return False
+        return self.task.result().serves(head, monotonic)
 
 
 @dataclass(slots=True)
@@ -110,7 +135,7 @@ class RevocationFeed:
         self._look: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._documents: OrderedDict[tuple[Position, Position], asyncio.Task[SignedDocument]] = OrderedDict()
+        self._documents: OrderedDict[Position, _Making] = OrderedDict()
         self._pages = asyncio.Semaphore(MAX_PAGES_READ)
         self._catching_up = 0
         self._is_closed = False
@@ -148,6 +173,11 @@ class RevocationFeed:
         return self._is_closed
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether no more readers can wait: the next ones are answered at once."""
+        return self.figures.waiting >= MAX_WAITING
+
+    @property
     def sequence(self) -> int:
         """The feed's last sequence number as it was last read; 0 before that."""
         return 0 if self._head is None else self._head.position.seq
@@ -175,7 +205,7 @@ class RevocationFeed:
         return head
 
     async def _await_move(self, head: Head, wait_seconds: float) -> Head:
-        if self.figures.waiting >= MAX_WAITING:
+        if self.is_crowded:
             # Answered at once instead of held: who fills the places must not keep the others from hearing anything.
             return head
         self.figures.waiting += 1
@@ -224,42 +254,40 @@ class RevocationFeed:
             self._moved = asyncio.Event()
 
     async def _document(self, after: Position, head: Head) -> SignedDocument:
-        key = (after, head.position)
-        task = self._documents.get(key)
-        if task is None or _is_spent(task, self._clock.monotonic()):
+        kept = self._documents.get(after)
+        if kept is None or not kept.serves(head.position, self._clock.monotonic()):
             task = asyncio.create_task(self._make(after, head), name="revocation document")
             task.add_done_callback(_look_at_failure)
-            self._documents[key] = task
-            self._documents.move_to_end(key)
+            kept = self._documents[after] = _Making(head.position, task)
+            self._documents.move_to_end(after)
             while len(self._documents) > KEPT_DOCUMENTS:
                 self._documents.popitem(last=False)
         # Shielded: a reader that goes away does not take the document from the others.
-        return await asyncio.shield(task)
+        return await asyncio.shield(kept.task)
 
     async def _make(self, after: Position, head: Head) -> SignedDocument:
-        rows: Sequence[tuple[Position, Revocation]]
         if _is_at(after, head.position):
-            begun, rows = after.seq, ()
+            begun, part = after.seq, NOTHING
         else:
-            begun, rows = await self._catch_up(after, head)
-        reached = rows[-1][0] if len(rows) == MAX_ENTRIES else head.position
+            begun, part = await self._catch_up(after, head)
+        reached = part.reached if part.reached is not None and part.size == MAX_ENTRIES else head.position
         document = RevocationDocument(
             issuer=self._issuer,
             issued_at=head.read_at,
             after=begun,
             reached=reached,
             head=head.position.seq,
-            entries=[entry for _, entry in rows],
+            groups=part.groups,
         )
         signing_key = self._keys.signing_key()
-        if len(rows) <= MAX_IN_LINE:
+        if part.size <= MAX_IN_LINE:
             body = encode_document(document, signing_key)
         else:
             body = await asyncio.to_thread(encode_document, document, signing_key)
         self.figures.signatures += 1
-        return SignedDocument(body, begun, reached, self._clock.monotonic())
+        return SignedDocument(body, begun, reached, head.position, self._clock.monotonic())
 
-    async def _catch_up(self, after: Position, head: Head) -> tuple[int, Sequence[tuple[Position, Revocation]]]:
+    async def _catch_up(self, after: Position, head: Head) -> tuple[int, FeedPart]:
         """The entries behind a position. Where somebody stands is theirs to say, so only a few are served at a time:
         pages for readers that lag, or pretend to, must not keep the end from being read for everybody else."""
         if self._catching_up >= MAX_CATCHING_UP:
@@ -267,12 +295,12 @@ class RevocationFeed:
         self._catching_up += 1
         try:
             async with self._pages:
-                return await self._storage.read(lambda records: _read_rows(records, after, head.position))
+                return await self._storage.read(lambda records: _read_part(records, after, head.position))
         finally:
             self._catching_up -= 1
 
 
-def _read_rows(records: Records, after: Position, head: Position) -> tuple[int, Sequence[tuple[Position, Revocation]]]:
+def _read_part(records: Records, after: Position, head: Position) -> tuple[int, FeedPart]:
     feed = records.revocations
     is_known = after.seq <= head.seq and (not after.mark or feed.contains(after))
     begun = after.seq if is_known else START.seq
@@ -291,15 +319,6 @@ def _look_at_failure(task: asyncio.Task[Any]) -> None:
     """Those who waited have it; when all of them left, nobody needs to hear of it."""
     if not task.cancelled():
         task.exception()
-
-
-def _is_spent(task: asyncio.Task[SignedDocument], monotonic: float) -> bool:
-    """Whether a kept document must be made anew: it failed, or its signature has served its time."""
-    if not task.done():
-        return False
-    if task.cancelled() or task.exception() is not None:
-        return True
-    return monotonic - task.result().signed_monotonic > REUSE_SECONDS
 
 
 @contextlib.asynccontextmanager

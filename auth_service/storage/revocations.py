@@ -7,12 +7,14 @@ so numbers are given in the order of commits and without gaps: who has read up t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections import defaultdict
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, type_coerce, update
+from sqlalchemy.types import NullType
 
+from auth_service.model.revocation import FeedPart
 from auth_service.storage.tables import revocation_head, revocations
-from shared.revocation_feed import Position, Revocation, RevokedKind, identifier_hash
+from shared.revocation_feed import Position, Revocation, RevocationGroup, RevokedKind, identifier_hash
 
 MARK_BYTES = 8
 """64 random bits: two histories of one feed do not meet in a mark by chance."""
@@ -27,7 +29,9 @@ _move = (
 _insert = insert(revocations)
 _find = select(_columns.seq).where(_columns.seq == bindparam("wanted_seq"), _columns.mark == bindparam("wanted_mark"))
 _between = (
-    select(revocations)
+    # The type would have each hash copied once more.
+    select(_columns.kind, _columns.before, _columns.expires_at, type_coerce(_columns.identifier_hash, NullType()))
+    .add_columns(_columns.seq, _columns.mark)
     .where(_columns.seq > bindparam("after"), _columns.seq <= bindparam("head"))
     .order_by(_columns.seq)
     .limit(bindparam("max_rows"))
@@ -78,12 +82,18 @@ class SqlRevocations:
         wanted = {"wanted_seq": position.seq, "wanted_mark": position.mark}
         return self._connection.execute(_find, wanted).first() is not None
 
-    def between(self, after: int, head: int, *, limit: int) -> Sequence[tuple[Position, Revocation]]:
+    def between(self, after: int, head: int, *, limit: int) -> FeedPart:
         rows = self._connection.execute(_between, {"after": after, "head": head, "max_rows": limit})
-        return [
-            (Position(seq, mark), Revocation(_KINDS[kind], hashed, before, expires_at))
-            for seq, mark, kind, hashed, before, expires_at in rows
+        alike: defaultdict[tuple[str, int | None, int], list[bytes]] = defaultdict(list)
+        size, reached = 0, None
+        for kind, before, expires_at, hashed, seq, mark in rows:
+            alike[kind, before, expires_at].append(hashed)
+            size, reached = size + 1, (seq, mark)
+        groups = [
+            RevocationGroup(RevokedKind(kind), before, expires_at, hashes)
+            for (kind, before, expires_at), hashes in alike.items()
         ]
+        return FeedPart(size, groups, None if reached is None else Position(*reached))
 
     def covers(self, kind: RevokedKind, identifier: str) -> bool:
         wanted = {"wanted_kind": kind.value, "wanted_hash": identifier_hash(identifier)}
@@ -92,6 +102,3 @@ class SqlRevocations:
     def sweep(self, *, before: float, limit: int) -> int:
         gone = select(_columns.seq).where(_columns.expires_at < before).limit(limit).with_for_update(skip_locked=True)
         return self._connection.execute(delete(revocations).where(_columns.seq.in_(gone))).rowcount
-
-
-_KINDS = {kind.value: kind for kind in RevokedKind}

@@ -31,7 +31,8 @@ class TrustedIssuer:
     `jwks_uri` None finds the key set through the issuer's metadata, and the revocation feed with it unless
     `revocations_uri` says where that is; an issuer without one is served without it. With `status_list_prefix` the
     `status` of tokens is followed to Token Status Lists below that address; without it nobody looks. Times are seconds.
-    `last_good_file` keeps the newest good key set for a start while the issuer is down.
+    `last_good_file` keeps the newest good key set, `kept_revocations` the documents of the feed, for a start while the
+    issuer is down.
     """
 
     issuer: str
@@ -47,6 +48,7 @@ class TrustedIssuer:
     max_age: int | None = None
     stale_seconds: int = STALE_SECONDS
     last_good_file: Path | None = None
+    kept_revocations: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.stale_seconds <= MAX_STALE_SECONDS:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from shared.access_token import VerifiedAccessToken
 from shared.errors import Unavailable
-from shared.revocation_feed import Revocation, RevokedKind
+from shared.revocation_feed import RevocationGroup, RevokedKind
 
 EXPIRY_MARGIN_SECONDS: Final = 60
 """How much longer than the feed says an entry is kept: our clock may be ahead of the issuer's."""
 BUCKET_SECONDS: Final = 30
 """Entries leave in groups that fall due together."""
+MAX_DROPPED: Final = 32_768
+"""Entries that leave at a time: some 5 ms in which no request is answered."""
 _ALWAYS: Final = math.inf
 
 _Validity = tuple[float, int]
@@ -57,7 +59,7 @@ class RevokedSet:
         self._accounts = self._by_kind[RevokedKind.ACCOUNT]
         self._clients = self._by_kind[RevokedKind.CLIENT]
         self._keys = self._by_kind[RevokedKind.KEY]
-        self._due: defaultdict[int, list[tuple[RevokedKind, bytes]]] = defaultdict(list)
+        self._due: defaultdict[int, list[tuple[RevokedKind, Sequence[bytes]]]] = defaultdict(list)
 
     def __len__(self) -> int:
         return sum(map(len, self._by_kind.values()))
@@ -80,33 +82,54 @@ class RevokedSet:
         """Whether a key was revoked."""
         return kid_hash in self._keys
 
-    def add(self, entries: Iterable[Revocation]) -> None:
-        """Put entries in. Nothing is ever taken back: of two for one identifier the wider and the longer hold."""
-        shared: dict[tuple[int | None, int], _Validity] = {}
-        for kind, hashed, before, expires_at in entries:
-            validity = shared.get((before, expires_at))
-            if validity is None:
-                validity = (_ALWAYS if before is None else before, expires_at)
-                shared[before, expires_at] = validity
+    def add(self, groups: Iterable[RevocationGroup]) -> bool:
+        """Put entries in; whether any of them told something new.
+
+        Nothing is ever taken back: of two for one identifier the wider and the longer hold.
+        """
+        learned = False
+        for kind, before, expires_at, hashes in groups:
+            validity = (_ALWAYS if before is None else before, expires_at)
             held = self._by_kind[kind]
-            former = held.get(hashed)
-            if former is not None:
-                if validity[0] <= former[0] and validity[1] <= former[1]:
-                    continue
-                validity = (max(validity[0], former[0]), max(validity[1], former[1]))
-            held[hashed] = validity
-            self._due[_bucket(validity[1])].append((kind, hashed))
+            if held.keys().isdisjoint(hashes):
+                held.update(dict.fromkeys(hashes, validity))
+                self._due[_bucket(expires_at)].append((kind, hashes))
+                learned = True
+            else:
+                for hashed in hashes:
+                    learned |= self._widen(kind, hashed, validity)
+        return learned
 
     def drop_expired(self, now: float) -> None:
-        """Forget what no token that is still accepted can be concerned by."""
-        last = _bucket(now - EXPIRY_MARGIN_SECONDS)
-        for bucket in [bucket for bucket in self._due if bucket < last]:
-            for kind, hashed in self._due.pop(bucket):
-                held = self._by_kind[kind]
-                validity = held.get(hashed)
-                # One that was prolonged stands in a later bucket as well.
-                if validity is not None and _bucket(validity[1]) <= bucket:
-                    del held[hashed]
+        """Forget what no token that is still accepted can be concerned by; of very much only a part at a time."""
+        last, left = _bucket(now - EXPIRY_MARGIN_SECONDS), MAX_DROPPED
+        for bucket in sorted(bucket for bucket in self._due if bucket < last):
+            groups = self._due[bucket]
+            while groups and left > 0:
+                kind, hashes = groups.pop()
+                left -= len(hashes)
+                self._drop(kind, hashes, bucket)
+            if groups:
+                return
+            del self._due[bucket]
+
+    def _widen(self, kind: RevokedKind, hashed: bytes, validity: _Validity) -> bool:
+        former = self._by_kind[kind].get(hashed)
+        if former is not None:
+            if validity[0] <= former[0] and validity[1] <= former[1]:
+                return False
+            validity = (max(validity[0], former[0]), max(validity[1], former[1]))
+        self._by_kind[kind][hashed] = validity
+        self._due[_bucket(validity[1])].append((kind, (hashed,)))
+        return True
+
+    def _drop(self, kind: RevokedKind, hashes: Iterable[bytes], bucket: int) -> None:
+        held = self._by_kind[kind]
+        for hashed in hashes:
+            validity = held.get(hashed)
+            # One that was prolonged stands in a later bucket as well.
+            if validity is not None and _bucket(validity[1]) <= bucket:
+                del held[hashed]
 
 
 _NEVER: Final[_Validity] = (-1.0, 0)

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from random import SystemRandom
@@ -22,6 +22,8 @@ import structlog
 from resource_service.protection.bounded_fetch import BoundedFetch, FetchFailed, FetchLimits
 from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
 from resource_service.protection.discovery import discover_feed_url
+from resource_service.protection.feed_documents import FeedDocuments, FeedFailed, FeedFault
+from resource_service.protection.kept_revocations import KeptRevocations
 from resource_service.protection.remote_key_set import RemoteKeySet
 from resource_service.protection.remote_status_list import RemoteStatusLists
 from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet, StatusListUnknown
@@ -31,19 +33,14 @@ from shared.revocation_feed import (
     MAX_DOCUMENT_BYTES,
     MEDIA_TYPE,
     START,
-    InvalidDocument,
     Position,
     RevocationDocument,
-    identifier_hash,
-    read_document,
 )
 
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS: Final = 10
 """How long the issuer is asked to hold a request: how old our knowledge gets while nothing happens."""
-MAX_DIFFERENCE_SECONDS: Final = 60
-"""The most by which a document's `iat` may differ from our clock: its age, and the difference of the clocks."""
 FIRST_BACKOFF_SECONDS: Final = 0.25
 MAX_BACKOFF_SECONDS: Final = 5.0
 JITTER: Final = 0.5
@@ -56,26 +53,6 @@ MAX_HELD: Final = 2_000_000
 """Entries of one issuer; some 400 MB. Ours issues 1,900 endings a second for that."""
 
 _random = SystemRandom()
-
-
-class FeedFault(StrEnum):
-    """What was wrong with a document that was fetched."""
-
-    INVALID = "invalid_document"
-    UNKNOWN_KEY = "unknown_key"
-    REVOKED_KEY = "revoked_key"
-    NOT_CURRENT = "not_current"
-    OUT_OF_PLACE = "out_of_place"
-    TOO_MANY = "too_many_entries"
-    INTERNAL = "internal"
-
-
-class FeedFailed(Exception):
-    """A document that is not used."""
-
-    def __init__(self, fault: FeedFault) -> None:
-        super().__init__(fault.value)
-        self.fault = fault
 
 
 class FeedState(StrEnum):
@@ -118,6 +95,10 @@ class RemoteRevocations:
         self.revoked = RevokedSet()
         self._trusted = trusted
         self._keys = keys
+        self._documents = FeedDocuments(trusted.issuer, keys, self.revoked, clock)
+        path = trusted.kept_revocations
+        self._kept = None if path is None else KeptRevocations(path, trusted.issuer, clock)
+        self._is_restored = self._kept is None
         self._clock = clock
         self._plain_http_hosts = resource.plain_http_hosts
         self._stale_seconds = resource.revocation_stale_seconds
@@ -132,7 +113,7 @@ class RemoteRevocations:
         self._confirmed: float | None = None
         # Until the first attempt has come to an end nobody is let through: a restart must not forget.
         self._closes_at = -math.inf if self._state is FeedState.UNKNOWN else math.inf
-        self._documents = 0
+        self._taken = 0
         self._failures = 0
         self._faults: Counter[str] = Counter()
 
@@ -143,7 +124,10 @@ class RemoteRevocations:
             self._say_there_is_none()
             yield
             return
-        async with BoundedFetch.open(self._limits) as fetch:
+        async with AsyncExitStack() as stack:
+            if self._kept is not None:
+                await stack.enter_async_context(self._kept.running())
+            fetch = await stack.enter_async_context(BoundedFetch.open(self._limits))
             task = asyncio.create_task(self._follow_for_ever(fetch), name=f"revocations of {self._trusted.issuer}")
             try:
                 yield
@@ -178,7 +162,7 @@ class RemoteRevocations:
             age=age,
             held=len(self.revoked),
             sequence=self._position.seq,
-            documents=self._documents,
+            documents=self._taken,
             failures_in_row=self._failures,
             faults=dict(self._faults),
         )
@@ -187,6 +171,7 @@ class RemoteRevocations:
         while True:
             begun = asyncio.get_running_loop().time()
             try:
+                await self._restore()
                 document = await self._advance(fetch)
             except FetchFailed as error:
                 await self._fail(error.fault.value, error.__cause__)
@@ -200,9 +185,9 @@ class RemoteRevocations:
                 self.revoked.drop_expired(self._clock.now())
                 if document is None:
                     await self._clock.sleep(REDISCOVER_SECONDS)
-                elif not document.entries and document.is_last:
+                elif not document.groups and document.is_last:
                     turn = asyncio.get_running_loop().time() - begun
-                    await asyncio.sleep(max(0.0, LEAST_TURN_SECONDS - turn) if self._documents > 1 else 0.0)
+                    await asyncio.sleep(max(0.0, LEAST_TURN_SECONDS - turn) if self._taken > 1 else 0.0)
 
     async def _advance(self, fetch: BoundedFetch) -> RevocationDocument | None:
         """Take in the next document; None when the issuer has no feed."""
@@ -214,17 +199,19 @@ class RemoteRevocations:
             return None
         asked = self._position
         answer = await fetch.get(_with_position(url, asked), accept=(MEDIA_TYPE,))
-        document = await self._verified(answer.body or b"")
+        body = answer.body or b""
+        document = await self._documents.news(body)
         if document.after not in (asked.seq, START.seq):
             raise FeedFailed(FeedFault.OUT_OF_PLACE)
-        if len(self.revoked) + len(document.entries) > MAX_HELD:
+        if len(self.revoked) + document.count > MAX_HELD:
             raise FeedFailed(FeedFault.TOO_MANY)
         if document.after != asked.seq:
             # Another history than the one we followed: what we know stays, and all of the new one is taken in.
             log.warning("revocation_feed_set_back", issuer=self._trusted.issuer, asked=asked.seq, head=document.head)
-        self.revoked.add(document.entries)
+        if self.revoked.add(document.groups) and self._kept is not None:
+            self._kept.keep(body, document)
         self._position = document.reached
-        self._documents += 1
+        self._taken += 1
         if self._state is not FeedState.FOLLOWED:
             self._state = FeedState.FOLLOWED
             log.info("revocation_feed_found", issuer=self._trusted.issuer, uri=url)
@@ -232,20 +219,29 @@ class RemoteRevocations:
             self._confirm()
         return document
 
-    async def _verified(self, body: bytes) -> RevocationDocument:
-        try:
-            unverified = read_document(body)
-            if self.revoked.covers_key(identifier_hash(unverified.kid)):
-                raise FeedFailed(FeedFault.REVOKED_KEY)
-            key = await self._keys.find_or_fetch(unverified.kid)
-            if key is None:
-                raise FeedFailed(FeedFault.UNKNOWN_KEY)
-            document = unverified.verify(key, self._trusted.issuer)
-        except InvalidDocument as error:
-            raise FeedFailed(FeedFault.INVALID) from error
-        if abs(self._clock.now() - document.issued_at) > MAX_DIFFERENCE_SECONDS:
-            raise FeedFailed(FeedFault.NOT_CURRENT)
-        return document
+    async def _restore(self) -> None:
+        """Take in what was kept, once there are keys to verify it; until then no token can be verified either."""
+        if self._kept is None or self._is_restored:
+            return
+        taken = refused = 0
+        self._is_restored = True  # also when this fails: the feed itself must be followed all the same
+        async with aclosing(self._kept.load()) as parts:
+            async for bodies in parts:
+                for body in bodies:
+                    try:
+                        document = self._documents.authentic(body)
+                    except FeedFailed as error:
+                        refused += 1
+                        if error.fault is FeedFault.UNKNOWN_KEY and not self._keys.health().usable:
+                            self._is_restored = False
+                            return
+                    else:
+                        taken += 1
+                        self.revoked.add(document.groups)
+        self.revoked.drop_expired(self._clock.now())
+        if taken or refused:
+            held = len(self.revoked)
+            log.info("revocations_restored", issuer=self._trusted.issuer, taken=taken, refused=refused, held=held)
 
     def _confirm(self) -> None:
         """The issuer has told all it knew."""
@@ -275,7 +271,7 @@ class RemoteRevocations:
     async def _fail(self, fault: str, cause: BaseException | None) -> None:
         self._failures += 1
         self._faults[fault] += 1
-        if self._closes_at == -math.inf and not self._fail_closed:
+        if self._closes_at == -math.inf and self._is_restored and not self._fail_closed:
             self._closes_at = math.inf
         self.revoked.drop_expired(self._clock.now())
         health = self.health()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import auth, revocation, service, verifier
+from tests.bench import auth, feed_size, revocation, service, verifier, waiting_readers
 from tests.bench.load import require_wrk
 
 SECTIONS = {
@@ -12,6 +12,8 @@ SECTIONS = {
     "auth": auth.main,
     "verifier": verifier.main,
     "revocation": revocation.main,
+    "feed_size": feed_size.main,
+    "waiting_readers": waiting_readers.main,
 }
 
 

@@ -16,6 +16,7 @@ from shared.revocation_feed import (
     RevocationDocument,
     RevokedKind,
     encode_document,
+    group,
     identifier_hash,
     read_document,
 )
@@ -49,7 +50,7 @@ def _size(size: int, token: VerifiedAccessToken) -> None:
     begun = time.process_time()
     revoked, key = RevokedSet(), signing_key().public_jwk
     for document in documents:
-        revoked.add(read_document(document).verify(key, ISSUER).entries)
+        revoked.add(read_document(document).verify(key, ISSUER).groups)
     reading = time.process_time() - begun
     seconds = _seconds_each(lambda: revoked.covers(token))
     bytes_held = _bytes_held(documents)
@@ -64,7 +65,9 @@ def _size(size: int, token: VerifiedAccessToken) -> None:
 
 
 def _encode(entries: Sequence[Revocation], head: int) -> bytes:
-    document = RevocationDocument(ISSUER, int(NOW), 0, Position(len(entries), secrets.token_urlsafe(8)), head, entries)
+    document = RevocationDocument(
+        ISSUER, int(NOW), 0, Position(len(entries), secrets.token_urlsafe(8)), head, group(entries)
+    )
     return encode_document(document, signing_key())
 
 
@@ -75,7 +78,7 @@ def _bytes_held(documents: Sequence[bytes]) -> int:
     try:
         revoked = RevokedSet()
         for document in documents:
-            revoked.add(read_document(document).verify(key, ISSUER).entries)
+            revoked.add(read_document(document).verify(key, ISSUER).groups)
         held, _ = tracemalloc.get_traced_memory()
         return held if len(revoked) else 0
     finally:

@@ -172,7 +172,8 @@ class World:
         await self.start_auth(replica)
 
     async def _restart_resource(self, resource: int, _which: int) -> None:
-        # One that starts while it is cut off is fail-open's known limit (docs/revocation.md); here the wire is whole.
+        # One that starts while it is cut off knows what it had heard of, and no more (docs/revocation.md); here the
+        # wire is whole.
         self.wires[resource].is_cut = False
         await self.stacks.pop(f"api-{resource}").aclose()
         await self.start_api(resource)

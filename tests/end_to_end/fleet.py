@@ -96,6 +96,11 @@ class Fleet:
         status = Path(f"/proc/{self._running[name].pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
+    def processor_seconds(self, name: str) -> float:
+        """What the process has used of the processors so far."""
+        fields = Path(f"/proc/{self._running[name].pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         end_all(self._running.values())
 

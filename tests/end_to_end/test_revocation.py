@@ -191,6 +191,35 @@ async def test_an_outage_takes_nothing_back(fleet: Fleet, http: aiohttp.ClientSe
         assert await client.read(ended, resource) == 401
 
 
+async def test_a_restart_during_an_outage_forgets_nothing(fleet: Fleet, http: aiohttp.ClientSession) -> None:
+    """Both replicas killed, then a resource service killed and started: what it had heard of is refused from its first
+    answer on, what is good is taken."""
+    client = await Client(fleet, http, "twice").register()
+    ended, good = (await client.login())["access_token"], (await client.login())["access_token"]
+    await client.logout(ended)
+    await client.refused_after(ended, 0)
+    await asyncio.sleep(1.5)  # what was heard of is written once a second
+    for name in ("auth-0", "auth-1", "resource-0"):
+        fleet.kill(name)
+    fleet.start("resource-0")
+    statuses: set[int] = set()
+    deadline = time.monotonic() + 20
+    while 401 not in statuses and time.monotonic() < deadline:
+        with suppress(aiohttp.ClientError):
+            statuses.add(await client.read(ended, 0))
+        await asyncio.sleep(0.005)
+    assert statuses <= {401, 503}
+    await asyncio.to_thread(fleet.wait_until_ready, "resource-0")
+    assert await client.read(ended, 0) == 401
+    assert await client.read(good, 0) == 200
+    for replica in ("auth-0", "auth-1"):
+        fleet.start(replica)
+    await asyncio.to_thread(fleet.wait_until_ready, "auth-0", "auth-1")
+    await asyncio.sleep(6)  # the readers' longest pause between two attempts
+    await client.logout(good, 1)
+    assert await client.refused_after(good, 0) < MAX_SECONDS
+
+
 async def test_a_restart_of_a_resource_service_forgets_nothing(fleet: Fleet, http: aiohttp.ClientSession) -> None:
     """Killed and started again: it takes the whole feed before its first answer that is not 503."""
     client = await Client(fleet, http, "restarted").register()

@@ -219,6 +219,7 @@ def test_settings_become_the_protection_of_the_resource() -> None:
             "RESOURCE_STALE_SECONDS": "60",
             "RESOURCE_TRUSTED_ISSUERS": '[{"issuer": "https://b.example", "token_profile": "plain-jwt"}]',
             "RESOURCE_KEY_SET_FOLDER": "/srv/keys",
+            "RESOURCE_REVOCATION_FOLDER": "/srv/revocations",
         }
     )
     resource = protected_resource(settings)
@@ -229,5 +230,8 @@ def test_settings_become_the_protection_of_the_resource() -> None:
         assert (trusted.leeway, trusted.max_lifetime, trusted.stale_seconds) == (7, 3600, 60)
         assert trusted.last_good_file is not None
         assert trusted.last_good_file.parent == Path("/srv/keys")
+        assert trusted.kept_revocations is not None
+        assert trusted.kept_revocations.parent == Path("/srv/revocations")
     assert first.last_good_file != second.last_good_file
+    assert first.kept_revocations != second.kept_revocations
     assert resource.public_paths == resource_service.app.PUBLIC_PATHS

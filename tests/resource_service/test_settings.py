@@ -217,6 +217,13 @@ def test_the_key_sets_are_kept_beside_an_embedded_database() -> None:
     assert load(DATABASE_URL="postgresql://h/n", KEY_SET_FOLDER="/srv/keys").kept_key_sets == Path("/srv/keys")
 
 
+def test_what_was_revoked_is_kept_beside_an_embedded_database() -> None:
+    """By the same rule as the key sets."""
+    assert load(DATABASE_URL="sqlite:////srv/data/r.sqlite3").kept_revocations == Path("/srv/data/revocations")
+    assert load(DATABASE_URL="postgresql://h/n").kept_revocations is None
+    assert load(DATABASE_URL="postgresql://h/n", REVOCATION_FOLDER="/srv/r").kept_revocations == Path("/srv/r")
+
+
 def test_the_databases_password_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Printing the settings, as a debugger or a log would, shows no secret."""
     settings = load(DATABASE_URL="postgresql://u:canary314@h/n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from shared.revocation_feed import (
     RevocationDocument,
     RevokedKind,
     encode_document,
+    group,
     identifier_hash,
     read_document,
+    ungroup,
 )
 from shared.token_rules import PLAIN_JWT, TokenRules
 from tests.protocol.minting import ABSENT, AUDIENCE, ISSUER, RULES, mint, sign_bytes, signing_key
@@ -30,7 +33,7 @@ from tests.protocol.minting import ABSENT, AUDIENCE, ISSUER, RULES, mint, sign_b
 NOW = 1_800_000_000
 KEY = signing_key()
 ENTRY = Revocation(RevokedKind.SESSION, identifier_hash("a-session"), None, NOW + 1_200)
-DOCUMENT = RevocationDocument(ISSUER, NOW, 4, Position(5, "mark"), 9, [ENTRY])
+DOCUMENT = RevocationDocument(ISSUER, NOW, 4, Position(5, "mark"), 9, group([ENTRY]))
 HEADER = {"alg": "RS256", "typ": "revocations+jwt", "kid": KEY.kid}
 
 entries = st.builds(
@@ -45,7 +48,7 @@ entries = st.builds(
 def members(**changes: Any) -> dict[str, Any]:
     hashed = base64url.encode(ENTRY.identifier_hash)
     good = {"iss": ISSUER, "iat": NOW, "after": 4, "seq": 5, "mark": "mark", "head": 9}
-    everything = {**good, "entries": [["sid", hashed, None, NOW + 1_200]], **changes}
+    everything = {**good, "entries": [["sid", None, NOW + 1_200, hashed]], **changes}
     return {name: value for name, value in everything.items() if value is not ABSENT}
 
 
@@ -62,16 +65,19 @@ def test_a_document_comes_back_as_it_was() -> None:
 @given(st.lists(entries, max_size=20))
 def test_any_entries_come_back(some: list[Revocation]) -> None:
     """Every kind and every instant that a JSON integer holds exactly."""
-    document = RevocationDocument(ISSUER, NOW, 0, Position(20, "m"), 20, some)
-    assert list(read_document(encode_document(document, KEY)).verify(KEY.public_jwk, ISSUER).entries) == some
+    document = RevocationDocument(ISSUER, NOW, 0, Position(20, "m"), 20, group(some))
+    read = read_document(encode_document(document, KEY)).verify(KEY.public_jwk, ISSUER)
+    assert read == document
+    assert read.count == len(some)
+    assert Counter(ungroup(read.groups)) == Counter(some)
 
 
 def test_the_largest_document_fits() -> None:
-    """As many entries as there may be, each as long as it can be, stay well below the limit."""
-    large = [Revocation(RevokedKind.CLIENT, bytes(range(32)), 10**10, 10**10)] * MAX_ENTRIES
-    encoded = encode_document(RevocationDocument(ISSUER, NOW, 0, Position(5, "m"), 9, large), KEY)
+    """As many entries as there may be, no two alike and each as long as it can be, stay well below the limit."""
+    large = [Revocation(RevokedKind.CLIENT, bytes(range(32)), 10**10 + n, 10**10) for n in range(MAX_ENTRIES)]
+    encoded = encode_document(RevocationDocument(ISSUER, NOW, 0, Position(5, "m"), 9, group(large)), KEY)
     assert len(encoded) < MAX_DOCUMENT_BYTES * 0.6
-    assert len(read_document(encoded).verify(KEY.public_jwk, ISSUER).entries) == MAX_ENTRIES
+    assert len(read_document(encoded).verify(KEY.public_jwk, ISSUER).groups) == MAX_ENTRIES
 
 
 @pytest.mark.parametrize("rules", [RULES, TokenRules(ISSUER, AUDIENCE, profile=PLAIN_JWT)], ids=["rfc9068", "plain"])
@@ -137,12 +143,20 @@ def test_the_key_says_the_algorithm(algorithm: str) -> None:
         {"entries": ABSENT},
         {"entries": {}},
         {"entries": [[]]},
-        {"entries": [["sid", "AAAA", None, NOW]]},
-        {"entries": [["sid", "A" * 43, "now", NOW]]},
-        {"entries": [["sid", "A" * 43, None, None]]},
-        {"entries": [["sid", "A" * 43, None, NOW, 1]]},
-        {"entries": [["sid", "A" * 42 + "B", None, NOW]]},
-        {"entries": [["sid", "A" * 43, None, NOW]] * (MAX_ENTRIES + 1)},
+        {"entries": [["sid", None, NOW, "AAAA"]]},
+        {"entries": [["sid", None, NOW, ""]]},
+        {"entries": [["sid", None, NOW, 1]]},
+        {"entries": [["sid", None, NOW, ["A" * 43]]]},
+        {"entries": [["sid", "now", NOW, "A" * 43]]},
+        {"entries": [["sid", None, None, "A" * 43]]},
+        {"entries": [["sid", None, NOW, "A" * 43, 1]]},
+        {"entries": [["sid", None, NOW, "A" * 42 + "B"]]},
+        {"entries": [["sid", None, NOW, "A" * 84]]},
+        {"entries": [["sid", None, NOW, "A" * 42 + "="]]},
+        {"entries": [["sid", None, NOW, "\u00e9" * 43]]},
+        {"entries": [["sid", None, NOW, "A" * 43]] * (MAX_ENTRIES + 1)},
+        {"entries": [["device", None, NOW, "A" * 43]] * (MAX_ENTRIES + 1)},
+        {"entries": [["sid", None, NOW, base64url.encode(bytes(32 * (MAX_ENTRIES + 1)))]]},
     ],
 )
 def test_members_of_another_form_are_refused(changes: dict[str, Any]) -> None:
@@ -154,9 +168,9 @@ def test_members_of_another_form_are_refused(changes: dict[str, Any]) -> None:
 def test_a_kind_of_later_releases_is_passed_over() -> None:
     """The feed may learn new kinds; the entries that are known hold all the same."""
     hashed = base64url.encode(ENTRY.identifier_hash)
-    listed = [["device", hashed, None, NOW], ["sid", hashed, None, NOW + 1_200]]
+    listed = [["device", None, NOW, hashed], ["sid", None, NOW + 1_200, hashed]]
     document = read_document(signed(HEADER, members(entries=listed))).verify(KEY.public_jwk, ISSUER)
-    assert list(document.entries) == [ENTRY]
+    assert ungroup(document.groups) == [ENTRY]
 
 
 def test_another_key_or_a_changed_byte_is_refused() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 
 import pytest
 
 from auth_service.app import key_settings, master_keys
+from auth_service.endpoints import revocations
 from auth_service.identity.administration import AccountAdministration
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.keys.administration import KeyAdministration
 from auth_service.model.revocation import ENTRY_SECONDS, revoked_session
 from auth_service.model.storage import Records
+from auth_service.revocations import feed as feed_module
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import SqlStorage
 from shared.database import Database
@@ -20,6 +24,9 @@ from shared.revocation_feed import MAX_ENTRIES, MEDIA_TYPE, Position, RevokedKin
 from tests.auth_service.feed import FeedReader, verified
 from tests.auth_service.running import EACH_DATABASE, NEW_PASSWORD, PASSWORD, AuthClient, in_database, running_auth
 from tests.clock import FrozenClock
+
+FULL_BYTES = 450_000
+"""A little less than what a full document takes."""
 
 
 async def append(settings: AuthSettings, *names: str) -> None:
@@ -166,6 +173,24 @@ async def test_a_reader_far_behind_gets_the_feed_in_parts(auth: AuthClient, auth
     assert len(feed.entries) == count == feed.position.seq
 
 
+async def test_readers_that_join_share_the_pages_of_the_feed(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Each page is read and signed once for all of them, though the feed grows meanwhile; the end is told as it is."""
+    await append(auth_settings, *(f"s{number}" for number in range(MAX_ENTRIES + 10)))
+    await auth.pass_time(1)
+    feeds = [FeedReader(auth) for _ in range(5)]
+    before = await _figure(auth, "signatures")
+    for number, feed in enumerate(feeds):
+        assert not (await feed.read()).is_last
+        await append(auth_settings, f"later-{number}")
+        await auth.pass_time(0.1)
+    assert await _figure(auth, "signatures") - before == 1
+    for feed in feeds:
+        document = await feed.read()
+        assert document.is_last
+        assert document.head == MAX_ENTRIES + 15 == len(feed.entries)
+    assert await _figure(auth, "signatures") - before == 2
+
+
 @EACH_DATABASE
 async def test_a_waiting_reader_hears_at_once(auth: AuthClient, auth_settings: AuthSettings) -> None:
     """Of what this process commits and of what another one does; nobody is asked to come back."""
@@ -246,6 +271,72 @@ async def test_events_carry_the_same_documents(auth: AuthClient) -> None:
     async with auth.http.get(url, headers=headers) as stream:
         assert (await _event(stream.content))["data"]
         assert (await verified(auth, later["data"])).after == 1
+
+
+@pytest.mark.parametrize(("accept", "pages"), [("text/event-stream", 8), ("*/*", 1)])
+async def test_a_reader_that_takes_nothing_is_cut_off(
+    auth: AuthClient, auth_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch, accept: str, pages: int
+) -> None:
+    """After a while, whichever form it asked for; who reads meanwhile is served whole."""
+    monkeypatch.setattr(revocations, "PIECE_SECONDS", 0.3)
+    await append(auth_settings, *(f"s{number}" for number in range(pages * MAX_ENTRIES)))
+    await auth.pass_time(1)
+    head = f"GET /revocations?after=0 HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()
+    with socket.socket() as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        idle.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(idle, ("127.0.0.1", auth.port))
+        # The kernel's buffers may hold several documents: more are asked for than that, and none is read.
+        await loop.sock_sendall(idle, head * 40)
+        await asyncio.sleep(1.5)
+        assert (await FeedReader(auth).read()).count == MAX_ENTRIES
+        received = 0
+        async with asyncio.timeout(10):
+            with suppress(ConnectionResetError):
+                while taken := len(await loop.sock_recv(idle, 1_048_576)):
+                    received += taken
+        # An open connection would have run into the timeout; what the kernels held is all that came.
+        assert received < 8 * FULL_BYTES
+
+
+async def test_streams_that_end_leave_nothing_behind(auth: AuthClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that go away wait no longer than until the next event."""
+    monkeypatch.setattr(revocations, "HEARTBEAT_SECONDS", 1.0)
+    headers = {"Accept": "text/event-stream"}
+    streams = [
+        await auth.http.get(f"http://127.0.0.1:{auth.port}/revocations?after=0", headers=headers) for _ in range(40)
+    ]
+    for stream in streams:
+        assert await _event(stream.content)
+    async with asyncio.timeout(5):
+        while await _figure(auth, "waiting") < 40:  # noqa: ASYNC110 - asked as from outside
+            await asyncio.sleep(0.02)
+        for stream in streams:
+            stream.close()
+        while await _figure(auth, "waiting"):  # noqa: ASYNC110 - asked as from outside
+            await asyncio.sleep(0.02)
+
+
+async def test_a_stream_that_may_not_wait_ends(auth: AuthClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When as many wait as may, an event is told and the reader comes again; it is not told the same without end."""
+    monkeypatch.setattr(feed_module, "MAX_WAITING", 0)
+    headers = {"Accept": "text/event-stream"}
+    async with auth.http.get(f"http://127.0.0.1:{auth.port}/revocations?after=0", headers=headers) as stream:
+        body = await stream.read()
+    assert body.count(b"event: revocations") == 1
+    assert body.endswith(b"\n\n")
+
+
+@pytest.mark.parametrize("last", ["", "x", "1", "1.", "-1.m", "99.other", "1." + "m" * 33])
+async def test_a_last_event_id_of_another_feed_begins_anew(auth: AuthClient, last: str) -> None:
+    """Whatever stands there: nothing that was revoked is left out for it."""
+    tokens = await auth.new_user()
+    await auth.post("/logout", token=tokens.access_token)
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": last}
+    async with auth.http.get(f"http://127.0.0.1:{auth.port}/revocations", headers=headers) as stream:
+        document = await verified(auth, (await _event(stream.content))["data"])
+    assert (document.after, len(document.entries)) == (0, 1)
 
 
 async def _event(content: object) -> dict[str, bytes]:

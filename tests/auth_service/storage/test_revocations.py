@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from auth_service.model.revocation import revoked_session, revoked_token
+from auth_service.model.revocation import (
+    ENTRY_SECONDS,
+    FeedPart,
+    revoked_account,
+    revoked_session,
+    revoked_token,
+)
 from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
 from shared.database import Database
-from shared.revocation_feed import Position, Revocation, RevokedKind, identifier_hash
+from shared.revocation_feed import Position, RevokedKind, identifier_hash, ungroup
 from tests.auth_service.stored import NOW
 
 WRITERS = 8
@@ -32,19 +37,41 @@ async def test_a_feed_begins_empty_and_grows_by_one(storage: SqlStorage) -> None
     first, second = await append(storage, "a"), await append(storage, "b", "c")
     assert (first.seq, second.seq) == (1, 3)
     assert first.mark != second.mark
-    rows = await storage.read(lambda records: records.revocations.between(0, 3, limit=10))
-    assert [position.seq for position, _ in rows] == [1, 2, 3]
-    assert [entry.identifier_hash for _, entry in rows] == [identifier_hash(name) for name in "abc"]
-    assert rows[-1][0] == second
-    assert rows[0][1] == revoked_session("a", at=NOW)
+    part = await storage.read(lambda records: records.revocations.between(0, 3, limit=10))
+    assert (part.size, part.reached) == (3, second)
+    assert ungroup(part.groups) == [revoked_session(name, at=NOW) for name in "abc"]
 
 
 async def test_a_part_is_what_was_asked_for(storage: SqlStorage) -> None:
     """Behind `after`, not behind `head`, at most `limit`."""
     await append(storage, *"abcdef")
-    rows = await storage.read(lambda records: records.revocations.between(1, 5, limit=3))
-    assert [position.seq for position, _ in rows] == [2, 3, 4]
-    assert await storage.read(lambda records: records.revocations.between(6, 6, limit=3)) == []
+    part = await storage.read(lambda records: records.revocations.between(1, 5, limit=3))
+    assert part.reached is not None
+    assert part.reached.seq == 4
+    assert ungroup(part.groups) == [revoked_session(name, at=NOW) for name in "bcd"]
+    assert await storage.read(lambda records: records.revocations.between(6, 6, limit=3)) == (0, [], None)
+
+
+async def test_what_is_alike_is_one_group(storage: SqlStorage) -> None:
+    """Kind, `before` and expiry; entries of one minute expire together, never too soon."""
+    minute = 1_800_000_000
+    ends = [minute, minute + 1, minute + 60, minute + 61]
+
+    def work(records: Records) -> None:
+        for number, at in enumerate(ends):
+            records.revocations.append(revoked_session(f"s{number}", at=at))
+        records.revocations.append(revoked_account("u", at=minute, for_good=False))
+
+    await storage.write(work)
+    groups = (await storage.read(lambda records: records.revocations.between(0, 9, limit=9))).groups
+    assert [(each.kind.value, each.before, len(each.identifier_hashes)) for each in groups] == [
+        ("sid", None, 1),
+        ("sid", None, 2),
+        ("sid", None, 1),
+        ("sub", minute, 1),
+    ]
+    for entry, at in zip(ungroup(groups)[:4], ends, strict=True):
+        assert at + ENTRY_SECONDS <= entry.expires_at < at + ENTRY_SECONDS + 60
 
 
 async def test_a_transaction_that_fails_leaves_no_gap(storage: SqlStorage) -> None:
@@ -64,21 +91,23 @@ async def test_a_transaction_that_fails_leaves_no_gap(storage: SqlStorage) -> No
     assert (await append(storage, "b")).seq == 2
 
 
-def next_rows(records: Records, after: int) -> Sequence[tuple[Position, Revocation]]:
+def next_part(records: Records, after: int) -> FeedPart:
     return records.revocations.between(after, records.revocations.head().seq, limit=7)
 
 
 async def test_numbers_follow_commits_whoever_commits(storage: SqlStorage, second_database: Database) -> None:
     """A reader that asks all the time, with writers on two sets of connections, never finds a number below its own."""
     other, done = SqlStorage(second_database), asyncio.Event()
-    seen: list[int] = []
+    seen: list[bytes] = []
 
     async def read_on() -> None:
         after = 0
         while not done.is_set() or after < WRITERS * WRITES:
-            rows = await other.read(lambda records, after=after: next_rows(records, after))  # type: ignore[misc]
-            seen.extend(position.seq for position, _ in rows)
-            after = seen[-1] if seen else 0
+            part = await other.read(lambda records, after=after: next_part(records, after))  # type: ignore[misc]
+            if part.reached is not None:
+                assert part.reached.seq == after + part.size
+                seen.extend(entry.identifier_hash for entry in ungroup(part.groups))
+                after = part.reached.seq
 
     async def write_on(writer: int) -> None:
         for number in range(WRITES):
@@ -88,7 +117,8 @@ async def test_numbers_follow_commits_whoever_commits(storage: SqlStorage, secon
     await asyncio.gather(*(write_on(writer) for writer in range(WRITERS)))
     done.set()
     await asyncio.wait_for(reading, 20)
-    assert seen == list(range(1, WRITERS * WRITES + 1))
+    names = [f"{writer}-{number}" for writer in range(WRITERS) for number in range(WRITES)]
+    assert sorted(seen) == sorted(map(identifier_hash, names))
 
 
 async def test_a_position_of_another_history_is_not_known(storage: SqlStorage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,10 @@ from shared.revocation_feed import (
     Position,
     Revocation,
     RevocationDocument,
+    RevocationGroup,
     RevokedKind,
     encode_document,
+    group,
     identifier_hash,
 )
 from tests.protocol.minting import ISSUER, TestKey, signing_key
@@ -38,6 +40,7 @@ class Feed:
     entries: list[Revocation] = field(default_factory=list)
     mark: str = "m"
     is_cut: bool = False
+    lag: int = 0
     ahead_seconds: int = 0
     requests: list[dict[str, str]] = field(default_factory=list)
     replay: bytes | None = None
@@ -53,6 +56,9 @@ class Feed:
         self.entries.append(Revocation(kind, identifier_hash(identifier), before, expires_at))
         self.wake()
 
+    def groups(self) -> Sequence[RevocationGroup]:
+        return group(self.entries)
+
     def set_back(self, count: int, mark: str) -> None:
         """As after the restore of a backup: the last `count` entries were never made."""
         del self.entries[len(self.entries) - count :]
@@ -63,17 +69,22 @@ class Feed:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    @property
+    def shown(self) -> list[Revocation]:
+        """What a replica that lags by `lag` entries has of them."""
+        return self.entries[: len(self.entries) - self.lag]
+
     def document(self, after: int, **changes: Any) -> bytes:
         """What is behind `after`."""
-        entries = self.entries[after : after + MAX_ENTRIES]
+        entries = self.shown[after : after + MAX_ENTRIES]
         reached = after + len(entries)
         members: dict[str, Any] = {
             "issuer": self.issuer,
             "issued_at": int(self.clock.now()) + self.ahead_seconds,
             "after": after,
             "reached": Position(reached, f"{self.mark}{reached}"),
-            "head": len(self.entries),
-            "entries": entries,
+            "head": len(self.shown),
+            "groups": group(entries),
         }
         return encode_document(RevocationDocument(**{**members, **changes}), self.key)
 
@@ -82,7 +93,7 @@ class Feed:
         after, mark = int(request.query["after"]), request.query.get("mark", "")
         if (
             mark == f"{self.mark}{after}"
-            and after == len(self.entries)
+            and after == len(self.shown)
             and "wait" in request.query
             and not self.is_cut
             and not self.replay
@@ -94,7 +105,7 @@ class Feed:
                 pass
         if self.is_cut:
             raise web.HTTPServiceUnavailable
-        known = after <= len(self.entries) and mark == f"{self.mark}{after}"
+        known = after <= len(self.shown) and mark == f"{self.mark}{after}"
         body = self.replay or self.document(after if known else 0)
         return web.Response(body=body, content_type=MEDIA_TYPE)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resource_service.protection.revocation import BUCKET_SECONDS, EXPIRY_MARGIN_SECONDS, RevokedSet
 from shared.access_token import AccessTokenDecoder, VerifiedAccessToken
-from shared.revocation_feed import Revocation, RevokedKind, identifier_hash
+from shared.revocation_feed import Revocation, RevokedKind, group, identifier_hash
 from tests.protocol.minting import ABSENT, NOW, RULES, mint, signing_key
 
 IDENTIFIERS = {
@@ -35,11 +35,13 @@ def entry(kind: RevokedKind, identifier: str, before: int | None = None, expires
 def test_each_kind_covers_its_tokens_and_no_others(kind: RevokedKind) -> None:
     """By the claim, or the header parameter, of that name."""
     token, other = verified(), RevokedSet()
-    other.add([entry(kind, "another"), *(entry(each, IDENTIFIERS[kind]) for each in RevokedKind if each is not kind)])
+    other.add(
+        group([entry(kind, "another"), *(entry(each, IDENTIFIERS[kind]) for each in RevokedKind if each is not kind)])
+    )
     assert not other.covers(token)
     revoked = RevokedSet()
     assert not revoked.covers(token)
-    revoked.add([entry(kind, IDENTIFIERS[kind])])
+    revoked.add(group([entry(kind, IDENTIFIERS[kind])]))
     assert revoked.covers(token)
     assert revoked.covers(verified())
 
@@ -50,21 +52,21 @@ def test_issued_before_means_at_or_before(kind: RevokedKind) -> None:
     issued_at = int(NOW) - 10
     for before, covered in ((issued_at - 1, False), (issued_at, True), (issued_at + 1, True)):
         revoked = RevokedSet()
-        revoked.add([entry(kind, IDENTIFIERS[kind], before)])
+        revoked.add(group([entry(kind, IDENTIFIERS[kind], before)]))
         assert revoked.covers(verified()) is covered
 
 
 def test_a_token_without_a_session_is_no_session_of_that_name() -> None:
     """An absent `sid` matches nothing, not even an entry for an empty one."""
     revoked = RevokedSet()
-    revoked.add([entry(RevokedKind.SESSION, ""), entry(RevokedKind.SESSION, "None")])
+    revoked.add(group([entry(RevokedKind.SESSION, ""), entry(RevokedKind.SESSION, "None")]))
     assert not revoked.covers(verified(sid=ABSENT))
 
 
 def test_entries_go_once_their_tokens_have_expired() -> None:
     """Not before, though our clock is a minute ahead; and not long after."""
     revoked = RevokedSet()
-    revoked.add([entry(RevokedKind.SESSION, "a-session")])
+    revoked.add(group([entry(RevokedKind.SESSION, "a-session")]))
     revoked.drop_expired(SOON + EXPIRY_MARGIN_SECONDS)
     assert revoked.covers(verified())
     revoked.drop_expired(SOON + EXPIRY_MARGIN_SECONDS + 2 * BUCKET_SECONDS)
@@ -78,7 +80,7 @@ def test_of_two_entries_the_wider_and_the_longer_hold() -> None:
     wide = entry(RevokedKind.ACCOUNT, IDENTIFIERS[RevokedKind.ACCOUNT], None, SOON)
     for both in ([narrow, wide], [wide, narrow], [wide, narrow, wide]):
         revoked = RevokedSet()
-        revoked.add(both)
+        revoked.add(group(both))
         assert len(revoked) == 1
         revoked.drop_expired(SOON + EXPIRY_MARGIN_SECONDS + 2 * BUCKET_SECONDS)
         assert revoked.covers(verified())
@@ -99,7 +101,7 @@ def _add(
 ) -> None:
     absolute = None if before is None else int(NOW) - 30 + before
     added = entry(kind, IDENTIFIERS[kind], absolute, now + life)
-    revoked.add([added])
+    revoked.add(group([added]))
     model.append(added)
 
 

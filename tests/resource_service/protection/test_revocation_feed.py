@@ -216,6 +216,26 @@ async def test_a_document_that_is_not_the_issuers_is_not_used(
         await taken_in(api, feed)
 
 
+async def test_a_replica_that_lags_takes_nothing_back(issuer: Issuer, feed: Feed, clock: FrozenClock) -> None:
+    """Behind one address stands now this replica, now one that has not come so far: what was heard of holds, and what
+    the other does not have yet is heard as soon as it has it."""
+    async with following(issuer, feed, clock) as api:
+        for name in ("one", "two", "three"):
+            feed.revoke(RevokedKind.TOKEN, name)
+        await taken_in(api, feed)
+        feed.lag = 2
+        feed.revoke(RevokedKind.TOKEN, "four")
+        await until(lambda: health(api).sequence == 2)
+        for name, status in (("one", 401), ("two", 401), ("three", 401), ("four", 200), ("five", 200)):
+            assert (await api.get(token=mint(claims={"jti": name}))).status == status
+        assert not health(api).stale
+        feed.lag = 0
+        feed.wake()
+        await taken_in(api, feed)
+        for name, status in (("three", 401), ("four", 401), ("five", 200)):
+            assert (await api.get(token=mint(claims={"jti": name}))).status == status
+
+
 async def test_a_feed_that_was_set_back_is_read_anew(issuer: Issuer, feed: Feed, clock: FrozenClock) -> None:
     """A restored backup: what was known stays known, also what the backup has lost; what is new is not missed, even
     when the feed has grown past our place meanwhile."""
