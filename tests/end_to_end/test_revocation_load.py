@@ -19,7 +19,7 @@ from shared.database import Database
 from tests.end_to_end.fleet import Fleet, running_fleet
 from tests.end_to_end.test_revocation import Client, figure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BURSTS = 200
 ENTRIES_OF_A_BURST = 500
