@@ -3,6 +3,8 @@
 
 PYTEST_ARGS ?=
 VENV := .venv/bin
+# Two at a time; what measures is alone (tests/alone.py), and what shares a costly fixture stays together.
+PYTEST = $(VENV)/python -m pytest --numprocesses=2 --dist=loadgroup $(PYTEST_ARGS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,14 +18,14 @@ run: setup ## start both services in the foreground, with embedded SQLite under 
 	@$(VENV)/python -m scripts.run_both
 
 test: setup ## run the tests; a part whose engine (Docker, PostgreSQL, Chromium) is missing is skipped with its reason
-	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST)
 
 check: setup ## lint, types, import contracts, tests: exactly what CI runs
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
-	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST)
 
 format: setup ## put the code into the house's form
 	@$(VENV)/ruff check --fix .

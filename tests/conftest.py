@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
 
+from tests.alone import turn
 from tests.engines import in_ci
 from tests.postgresql import postgresql, postgresql_url
 
@@ -20,6 +21,13 @@ __all__ = ["postgresql", "postgresql_url"]
 settings.register_profile("developer", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if in_ci() else "developer")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Every test waits for its turn, with all its fixtures."""
+    with turn(item):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

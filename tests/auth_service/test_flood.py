@@ -20,6 +20,7 @@ TRIES = 3
 """The best of three: what else the machine does is not the service's."""
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_health_and_tokens_are_served_while_sign_ins_queue(tmp_path: Path) -> None:
     """500 sign-ins at once, with the real hash: they are hashed, or turned away with 503; meanwhile the health, the key

@@ -59,6 +59,7 @@ async def test_a_difference_is_seen_and_chance_is_not() -> None:
         await assert_alike("quick", {"quick": quick, "slow": slow}, 20)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_refused_sign_in_takes_the_same_time_for_every_name(
     auth_environment: dict[str, str], clock: FrozenClock

@@ -1,4 +1,7 @@
-"""The two ways of running the services, each started once for the tests that use it."""
+"""The two ways of running the services, each started once for the tests that use it.
+
+One worker runs all tests with containers (`xdist_group`): they are built and started once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def containers() -> Iterator[Containers]:
         yield running
 
 
-@pytest.fixture(params=["processes", pytest.param("containers", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["processes", pytest.param("containers", marks=[pytest.mark.slow, pytest.mark.xdist_group("containers")])]
+)
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     """The services, started in each of the two ways; a test leaves both of them running and ready."""
     running: Deployment = request.getfixturevalue(request.param)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import enum
+import itertools
+import random
 import socket
 import time
 
@@ -11,6 +13,9 @@ from tests.end_to_end.http import Answer, NoAnswer, call
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.02
+# Below the ports that the kernel gives out by itself: a port stays free from being found until it is used, and while
+# the process that listens on it is restarted. In an order of their own in each process, so that two seldom meet.
+_ports = itertools.cycle(random.sample(range(10_240, 32_768), 22_528))
 
 
 class Service(enum.StrEnum):
@@ -124,12 +129,14 @@ class User:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of loopback that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different ports of loopback that nobody listens on, and none of those that were given before."""
+    return list(itertools.islice(filter(_is_free, _ports), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

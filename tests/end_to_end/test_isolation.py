@@ -36,6 +36,7 @@ def test_data_and_secrets_are_closed_to_other_users(processes: Processes) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("containers")
 def test_containers_share_no_volume(containers: Containers) -> None:
     """Each container has one writable mount, and they are different volumes."""
     sources = [
@@ -46,6 +47,7 @@ def test_containers_share_no_volume(containers: Containers) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("containers")
 def test_an_image_holds_no_code_of_the_other_service(containers: Containers) -> None:
     """In each container only its own package and shared/ can be imported, and no installer or test tool."""
     for service, other in zip(Service, reversed(Service), strict=True):
@@ -60,6 +62,7 @@ def test_an_image_holds_no_code_of_the_other_service(containers: Containers) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("containers")
 def test_a_container_writes_to_its_volume_and_nowhere_else(containers: Containers) -> None:
     """Not root, no capability, a root file system that cannot be written, data closed to other users."""
     for service in Service:
@@ -85,6 +88,7 @@ def test_a_container_writes_to_its_volume_and_nowhere_else(containers: Container
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("containers")
 def test_a_container_reaches_the_api_of_the_other_and_no_other_port(containers: Containers) -> None:
     """On the network between them a service offers its API: the metrics, say, are not reachable from the other."""
     for service, other in zip(Service, reversed(Service), strict=True):

@@ -363,6 +363,7 @@ async def test_nonsense_for_a_key_set_changes_nothing(service: DrilledService, i
     print(f"{growth:.1f} MB more at the peak")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_flood_of_unknown_keys_reaches_nobody_else(service: DrilledService, issuer: DrillIssuer) -> None:
     """1,000 requests a second with random kids for 20 s while the key endpoint is slow and failing.

@@ -100,6 +100,7 @@ def test_the_printed_lines_work_as_printed(make_run: MakeRun) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("containers")
 def test_the_lines_printed_by_make_up_work_as_printed(containers: Containers) -> None:
     """`make up` prints the same lines, and they work with the containers."""
     assert try_printed_lines(containers.words_of_up).endswith(LAST_LINE)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.end_to_end.fleet import Fleet, running_fleet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
 MEASURED = 500
 STREAMS = 2
@@ -104,6 +104,7 @@ async def light_load(client: Client) -> AsyncIterator[list[int]]:
             await task
 
 
+@pytest.mark.alone
 async def test_a_logout_is_felt_everywhere_within_a_moment(fleet: Fleet, http: aiohttp.ClientSession) -> None:
     """From the 204 of a logout at either replica to the first 401 at a resource service, the token warm in its cache
     or never seen there: 99 of 100 within 250 ms, all within a second."""

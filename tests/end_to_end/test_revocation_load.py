@@ -18,7 +18,7 @@ from tests.bench.waiting_readers import READERS, raise_file_limit, waiting_reade
 from tests.end_to_end.fleet import Fleet, running_fleet
 from tests.end_to_end.test_revocation import Client, figure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BURSTS = 200
 ENTRIES_OF_A_BURST = 500

@@ -265,6 +265,7 @@ async def test_what_is_refused_is_counted_and_not_written(auth: AuthClient, envi
     assert 'signet_throttled_total{budget="caller"} 21.0' in await auth.metrics()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_refusal_takes_the_same_time_for_every_name(auth: AuthClient) -> None:
     """Hostile cases, timing (CVE-2022-39228): 300 refusals each of a name that somebody has and of one that nobody
