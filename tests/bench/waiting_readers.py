@@ -46,11 +46,12 @@ def main() -> None:
 
 async def _measure(fleet: Fleet) -> None:
     async with aiohttp.ClientSession() as http:
-        client = await Client(fleet, http, "ada").register()
-        await _round(fleet, client)
+        await _round(fleet, await Client(fleet, http, "first").register())
         before = fleet.resident_megabytes(AUTH)
         alone, among, grown = list[Round](), list[Round](), 0.0
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            # Of too many sessions of one account the oldest would end, and be news to all readers.
+            client = await Client(fleet, http, f"user-{number}").register()
             alone.append(await _round(fleet, client))
             async with waiting_readers(fleet, READERS):
                 among.append(await _round(fleet, client))
