@@ -19,7 +19,16 @@ NOW = 1_800_000_000.0
 ISSUER = "http://localhost:8001"
 AUDIENCE = "http://localhost:8002"
 RULES = TokenRules(ISSUER, AUDIENCE)
-ABSENT = object()
+
+
+class _Absent:
+    """Shown by its name, so that a test is called the same in every process."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT = _Absent()
 """The value of a member that is to be left out."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

@@ -258,7 +258,8 @@ def payload_with(members: bytes) -> str:
 
 
 INVALID_TIMES: tuple[object, ...] = ("1800000000", True, False, [], {}, -1, 2**53, 10**300, "")
-CONFIRMATIONS: tuple[object, ...] = ({"jkt": KEY.kid}, {"x5t#S256": "a"}, {"other": 1}, {}, "a", [])
+THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"  # RFC 7638 section 3.1
+CONFIRMATIONS: tuple[object, ...] = ({"jkt": THUMBPRINT}, {"x5t#S256": "a"}, {"other": 1}, {}, "a", [])
 INVALID_SCOPES: tuple[object, ...] = (
     ["data:read"],
     "data:read  data:write",
