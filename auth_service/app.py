@@ -206,7 +206,7 @@ class DatabaseReadiness:
 
     async def report(self) -> tuple[bool, Mapping[str, object]]:
         try:
-            await self._database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
+            await self._database.read(lambda connection: connection.exec_driver_sql("SELECT 1").first(), vital=True)
         except DatabaseUnavailable:
             return False, {}
         return True, {}

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, Executable, Table, create_engine, event, make_url
@@ -215,17 +215,16 @@ def _apart(connection: Connection, piece: _Piece) -> Any:
     connection.exec_driver_sql("SAVEPOINT piece")
     outcome = _outcome(connection, piece)
     if isinstance(outcome, Failure):
-        if not _is_open(connection):
+        if not _sqlite(connection).in_transaction:
+            # Some failures, such as a full disk, may make SQLite undo the whole transaction by itself.
             raise outcome.error.__cause__ or outcome.error
         connection.exec_driver_sql("ROLLBACK TO piece")
     connection.exec_driver_sql("RELEASE piece")
     return outcome
 
 
-def _is_open(connection: Connection) -> bool:
-    # Some failures, such as a full disk, may make SQLite undo the whole transaction by itself.
-    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment] # typed as any
-    return driver.in_transaction
+def _sqlite(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _outcome(connection: Connection, piece: _Piece) -> Any:
@@ -257,6 +256,7 @@ def _sqlite_engine(url: URL) -> Engine:
         hide_parameters=True,
         pool_size=SQLITE_CONNECTIONS,
         max_overflow=1,
+        pool_use_lifo=True,  # what one connection has cached is used again
         connect_args={"isolation_level": None, "check_same_thread": False, "timeout": SQLITE_BUSY_SECONDS},
     )
 
@@ -287,13 +287,14 @@ def _sqlite_engine(url: URL) -> Engine:
 def _take_lock(connection: Connection, begin: str) -> None:
     # SQLite itself looks at a lock that is taken ever more seldom, every 0.1 s in the end: beside a process that pauses
     # for less than a millisecond between two transactions it could miss every pause.
-    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    driver = _sqlite(connection)
+    driver.execute("PRAGMA busy_timeout = 0")
     until = perf_counter() + SQLITE_BUSY_SECONDS
     try:
         while not _begins(connection, begin, is_last_try=perf_counter() > until):
             time.sleep(SQLITE_LOOK_SECONDS)
     finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(SQLITE_BUSY_SECONDS * 1_000)}")
+        driver.execute(f"PRAGMA busy_timeout = {int(SQLITE_BUSY_SECONDS * 1_000)}")
 
 
 def _begins(connection: Connection, begin: str, *, is_last_try: bool) -> bool:

@@ -103,7 +103,7 @@ class Sessions:
 
     async def refresh(self, request: RefreshRequest, caller: Caller) -> OpenSession | Refusal:
         """Use a refresh token: the session and its next token, or why not (RFC 9700 section 4.14.2)."""
-        token = RefreshToken.parse(request.presented_token)
+        token = await self._known(request.presented_token)
         if token is None:
             return Refusal.UNKNOWN
         presentation = _Presentation(token, request, new_successor_salt(), Act(self._clock.now(), caller))
@@ -125,7 +125,7 @@ class Sessions:
 
     async def end_by_token(self, presented_token: str, caller: Caller, *, reason: EndReason = EndReason.LOGOUT) -> bool:
         """End the session that a refresh token belongs to, of whatever generation it is: only its holders know one."""
-        token = RefreshToken.parse(presented_token)
+        token = await self._known(presented_token)
         if token is None:
             return False
         now = self._clock.now()
@@ -137,6 +137,17 @@ class Sessions:
             return _end(records, session, reason, Act(now, caller, session.sub))
 
         return await self._storage.write(work)
+
+    async def _known(self, presented_token: str) -> RefreshToken | None:
+        """A token of some session, though its secret may be wrong; None for one that somebody made up.
+
+        Found out by reading, so that a flood of those takes no turn from who writes. Once given out a token is known
+        for as long as its session is stored; whether it is any good, the transaction that uses it says.
+        """
+        token = RefreshToken.parse(presented_token)
+        if token is None or not await self._storage.read(lambda records: records.sessions.knows(token)):
+            return None
+        return token
 
     async def revoke_access_token(self, token: AccessTokenId, caller: Caller) -> bool:
         """Revoke one access token; its session goes on. False when it is revoked already."""

@@ -171,7 +171,7 @@ class KeyRing:
 
     async def _adopt(self) -> list[SigningKeyRecord]:
         read = Reading.now(self._clock)
-        published = await self._storage.read(lambda records: records.signing_keys.published())
+        published = await self._storage.read(lambda records: records.signing_keys.published(), vital=True)
         known = self._snapshot.private_keys if self._snapshot is not None else {}
         private_keys = {record.kid: known.get(record.kid) or await self._open(record) for record in published}
         self._snapshot = self._snapshot_of(published, private_keys, read)

@@ -232,6 +232,10 @@ class SessionRecords(Protocol):
         """As `hold`: the session whose handle the token carries, whether or not its secret is any good."""
         ...
 
+    def knows(self, unverified_token: RefreshToken) -> bool:
+        """Whether there is a session whose handle the token carries; nothing is held."""
+        ...
+
     def update(self, session: Session) -> None:
         """Store the new value of a session that this transaction holds."""
         ...

@@ -51,8 +51,11 @@ class Storage(Protocol):
     Both raise `shared.database.DatabaseUnavailable` when storage failed, and whatever the work raised otherwise.
     """
 
-    async def read(self, work: Callable[[Records], T]) -> T:
-        """Run `work` in a transaction that only reads, and return what it returns."""
+    async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
+        """Run `work` in a transaction that only reads, and return what it returns.
+
+        With `vital` it waits behind no other read: for the few small ones that the whole service hangs on.
+        """
         ...
 
     async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:

@@ -245,7 +245,7 @@ class RevocationFeed:
     async def _read_head(self) -> None:
         self._revoked.clear()
         read_at, read_monotonic = int(self._clock.now()), self._clock.monotonic()
-        position = await self._storage.read(lambda records: records.revocations.head())
+        position = await self._storage.read(lambda records: records.revocations.head(), vital=True)
         former = self._head
         self._head = Head(position, read_at, read_monotonic)
         self.figures.looks += 1

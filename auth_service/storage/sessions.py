@@ -24,6 +24,7 @@ _select = select(sessions)
 _find = _select.where(_columns.sid == bindparam("wanted"))
 _hold = _find.with_for_update(key_share=True)
 _hold_by_handle = _select.where(_columns.handle_hash == bindparam("wanted")).with_for_update(key_share=True)
+_knows = select(_columns.sid).where(_columns.handle_hash == bindparam("wanted"))
 _insert = insert(sessions)
 _update = update(sessions).where(_columns.sid == bindparam("wanted"))
 
@@ -45,6 +46,9 @@ class SqlSessions:
 
     def hold_by_token(self, unverified_token: RefreshToken) -> Session | None:
         return self._one(_hold_by_handle, unverified_token.handle_hash)
+
+    def knows(self, unverified_token: RefreshToken) -> bool:
+        return self._connection.execute(_knows, {"wanted": unverified_token.handle_hash}).first() is not None
 
     def update(self, session: Session) -> None:
         self._connection.execute(_update, {"wanted": session.sid, **_moving_columns(session)})

@@ -55,8 +55,8 @@ class SqlStorage:
         self._database = database
         self._revoked = revoked
 
-    async def read(self, work: Callable[[Records], T]) -> T:
-        return await self._database.read(lambda connection: work(SqlRecords(connection)))
+    async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
+        return await self._database.read(lambda connection: work(SqlRecords(connection)), vital=vital)
 
     async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         def whole(connection: Connection) -> tuple[T, list[SecurityEvent], bool]:

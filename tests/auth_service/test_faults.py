@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import OperationalError
 
 import shared.database
+from auth_service.model.refresh_token import RefreshToken
 from auth_service.settings import AuthSettings
 from shared.database import parse_database_url
 from tests.auth_service.endpoints.state import make_link
@@ -393,6 +394,14 @@ async def write_everywhere(auth: AuthClient, user: User) -> Sequence[Reply]:
     ]
 
 
+async def assert_made_up_tokens_are_refused(auth: AuthClient) -> None:
+    """What nobody was ever given is found out by reading: it takes no turn from those who write."""
+    made_up = RefreshToken.new().clear_text()
+    assert_refused(await auth.refresh(made_up), 400, "invalid_grant")
+    assert (await auth.post_form("/revoke", {"token": made_up})).status == 200
+    assert (await auth.post("/logout", {"refresh_token": made_up})).status == 204
+
+
 async def served_again(auth: AuthClient, user: User) -> None:
     """Sign in until it works, which must not take long."""
     begun = time.perf_counter()
@@ -452,6 +461,7 @@ async def test_a_file_that_is_locked(
         for reply in await write_everywhere(auth, user):
             assert_refused(reply, 503, "temporarily_unavailable")
         assert (await auth.get("/sessions", token=user.first.access_token)).status == 200
+        await assert_made_up_tokens_are_refused(auth)
         other.execute("ROLLBACK")
         other.close()
         await served_again(auth, user)

@@ -243,6 +243,17 @@ async def test_a_reader_that_leaves_spoils_no_other(sqlite: Database) -> None:
     assert await sqlite.read(total) == 0
 
 
+async def test_a_vital_read_waits_behind_no_other(database: Database) -> None:
+    """However many reads are under way, and however long they take."""
+    release = threading.Event()
+    reads = [asyncio.create_task(database.read(lambda _connection: release.wait(5))) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    assert await database.read(total, vital=True) == 0
+    assert not any(read.done() for read in reads)
+    release.set()
+    assert all(await asyncio.gather(*reads))
+
+
 async def test_closing_answers_the_reads_that_wait(sqlite: Database) -> None:
     """Reads that were asked for before the close are answered, those behind a running one too."""
     reads = [asyncio.create_task(sqlite.read(total)) for _ in range(100)]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,12 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, event, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, select, text
+from sqlalchemy.exc import IntegrityError
 
 import shared.database
 from shared.database import WRITES_TOGETHER, Database, DatabaseUnavailable
+from tests.commits import Held, watched
 
 metadata = MetaData()
 numbers = Table("numbers", metadata, Column("number", Integer, primary_key=True))
@@ -57,50 +55,6 @@ def store(number: int) -> Callable[[Connection], int]:
 
 def stored(connection: Connection) -> list[int]:
     return list(connection.execute(select(numbers.c.number).order_by(numbers.c.number)).scalars())
-
-
-@dataclass
-class Commits:
-    """How many pieces of work each commit stored, and which of the commits to come fail."""
-
-    of: list[int] = field(default_factory=list)
-    failing: set[int] = field(default_factory=set)
-    _begun: int = 0
-
-    def on_statement(self, _connection: object, _cursor: object, statement: str, *_others: object) -> None:
-        self._begun += statement.startswith("SAVEPOINT")
-
-    def on_commit(self, _connection: Connection) -> None:
-        self.of.append(self._begun or 1)
-        self._begun = 0
-        if len(self.of) in self.failing:
-            raise OperationalError(None, None, sqlite3.OperationalError("disk I/O error"))
-
-
-@contextlib.contextmanager
-def watched(*failing: int) -> Iterator[Commits]:
-    """The commits of this process from now on; the `failing` ones, counted from 1, fail."""
-    commits = Commits(failing=set(failing))
-    event.listen(Engine, "before_cursor_execute", commits.on_statement)
-    event.listen(Engine, "commit", commits.on_commit)
-    try:
-        yield commits
-    finally:
-        event.remove(Engine, "before_cursor_execute", commits.on_statement)
-        event.remove(Engine, "commit", commits.on_commit)
-
-
-class Held:
-    """Keeps the thread that writes busy, so that what is asked for meanwhile comes to it together."""
-
-    def __init__(self) -> None:
-        self._release = threading.Event()
-
-    def hold(self, _connection: Connection) -> None:
-        assert self._release.wait(10)
-
-    def release(self) -> None:
-        self._release.set()
 
 
 async def together(

@@ -187,8 +187,8 @@ class FailingStorage:
         self._storage = storage
         self._failures = failures
 
-    async def read(self, work: Callable[[Records], T]) -> T:
-        return await self._storage.read(work)
+    async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
+        return await self._storage.read(work, vital=vital)
 
     async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         if self._failures:

@@ -71,9 +71,9 @@ class BreakableStorage:
         self.broken = False
         self.works_for: int | None = None
 
-    async def read(self, work: Callable[[Records], T]) -> T:
+    async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
         self._check()
-        return await self._storage.read(work)
+        return await self._storage.read(work, vital=vital)
 
     async def write(self, work: Callable[[Records], T], *, durable: bool = True) -> T:
         self._check()

@@ -348,8 +348,8 @@ async def test_a_lease_counts_from_before_the_keys_were_read(
     """What was read a while ago is old, however late the answer came."""
 
     class SlowStorage(BreakableStorage):
-        async def read(self, work: Callable[[Records], T]) -> T:
-            result = await super().read(work)
+        async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
+            result = await super().read(work, vital=vital)
             clock.advance(SETTINGS.signing_lease_seconds + 0.001)
             return result
 

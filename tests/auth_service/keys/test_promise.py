@@ -93,9 +93,9 @@ class Link:
         self.before_commit: Suspension | None = None
         self.after_read: Suspension | None = None
 
-    async def read(self, work: Callable[[Records], T]) -> T:
+    async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:
         self._check()
-        result = await self._storage.read(work)
+        result = await self._storage.read(work, vital=vital)
         if self.after_read is not None:
             suspend, self.after_read = self.after_read, None
             await suspend()

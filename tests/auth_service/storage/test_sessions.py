@@ -56,6 +56,8 @@ async def test_a_session_is_found_by_any_token_with_its_handle(storage: SqlStora
         lambda records: [records.sessions.hold_by_token(token) for token in (first, older, stranger)]
     )
     assert found == [opened, opened, None]
+    known = await storage.read(lambda records: [records.sessions.knows(token) for token in (first, older, stranger)])
+    assert known == [True, True, False]
 
 
 async def test_a_session_belongs_to_an_account_that_exists(storage: SqlStorage) -> None:
