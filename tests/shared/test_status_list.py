@@ -227,7 +227,6 @@ def test_a_token_with_other_claims_is_refused(changes: dict[str, Any]) -> None:
         {**HEADER, "x5c": []},
         {**HEADER, "zip": "DEF"},
     ],
-    ids=str,
 )
 def test_a_token_with_another_header_is_refused(header: dict[str, Any]) -> None:
     """Type, algorithm and key are pinned; no parameter says how it is to be trusted."""
