@@ -53,14 +53,16 @@ def rotate(*, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("kid")
+@click.option("--lost-master-key", is_flag=True, help="The master key that sealed the present keys is gone for good.")
 @click.confirmation_option(prompt="Tokens that this key signed will be refused. Revoke it?")
 @json_option
-def revoke(kid: str, *, as_json: bool) -> None:
+def revoke(kid: str, *, lost_master_key: bool, as_json: bool) -> None:
     """Take the key KID out at once, in an emergency; another signs from now on."""
 
     async def work(settings: AuthSettings, storage: SqlStorage, clock: Clock) -> list[dict[str, object]]:
         try:
-            revocation = await _administration(settings, storage, clock).revoke(kid)
+            administration = _administration(settings, storage, clock)
+            revocation = await administration.revoke(kid, lost_master_key=lost_master_key)
         except UnknownKey:
             fail("there is no key with this kid; see: keys list")
         except IllegalKeyMove as error:

@@ -102,15 +102,19 @@ class KeyAdministration:
             is_new=added is not None and added.kid == coming.kid,
         )
 
-    async def revoke(self, kid: str) -> Revocation:
+    async def revoke(self, kid: str, *, lost_master_key: bool = False) -> Revocation:
         """Take a published key out at once; when it was the one that signs, another signs at once.
 
         Tokens that it signed are refused at once by whoever follows the revocation feed, and by others as soon as they
-        read the key set again. It needs no master key that opens the revoked key. Raises UnknownKey, and IllegalKeyMove
-        when the key is retired or revoked already.
+        read the key set again. Raises UnknownKey, and IllegalKeyMove when the key is retired or revoked already.
+
+        Where a new key has to be stored and a master key that sealed one of those that are there is not here, raises
+        MasterKeyUnusable: services that have that one could not open the new key. With `lost_master_key` nobody has it.
         """
         replacement = await self._rotation.make()
-        signing_kid = await self._storage.write(lambda records: self._revoke(records, kid, replacement))
+        signing_kid = await self._storage.write(
+            lambda records: self._revoke(records, kid, replacement, lost_master_key=lost_master_key)
+        )
         if signing_kid is None:
             raise UnknownKey(kid)
         return Revocation(kid=kid, signing_kid=signing_kid)
@@ -133,10 +137,15 @@ class KeyAdministration:
             return False
         return True
 
+    def _require_master_keys(self, keys: Sequence[SigningKeyRecord]) -> None:
+        for key in keys:
+            if key.sealed is not None:
+                self._master_keys.sealer(key.kid, key.sealed)
+
     async def _published(self) -> Sequence[SigningKeyRecord]:
         return await self._storage.read(lambda records: records.signing_keys.published())
 
-    def _revoke(self, records: Records, kid: str, replacement: NewKey) -> str | None:
+    def _revoke(self, records: Records, kid: str, replacement: NewKey, *, lost_master_key: bool) -> str | None:
         keys = records.signing_keys
         keys.lock()
         record = keys.find(kid)
@@ -155,6 +164,8 @@ class KeyAdministration:
             # Rather than the replacement: some caches have it already.
             make_changes(records, [Change(waiting, waiting.activated(now))], act)
             return waiting.kid
+        if not lost_master_key:
+            self._require_master_keys([record, *remaining])
         if waiting is not None:
             # It could never sign, and a key that cannot be opened keeps every process from reading the keys.
             make_changes(records, [Change(waiting, waiting.revoked(now))], act)

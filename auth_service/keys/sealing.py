@@ -85,7 +85,8 @@ class MasterKey:
         except ValueError:
             raise MasterKeyUnusable(
                 f"{path} does not hold a master key: it was damaged or replaced. Put the file back from a backup; "
-                "without it, move it away and replace the signing keys with: python -m auth_service keys revoke KID"
+                "without it, move it away and replace the signing keys with: "
+                "python -m auth_service keys revoke KID --lost-master-key"
             ) from None
 
     def seal(self, kid: str, private_key: bytes) -> SealedPrivateKey:
@@ -132,15 +133,19 @@ class MasterKeys:
 
     def open(self, kid: str, sealed: SealedPrivateKey) -> bytes:
         """Open with the master key it was sealed under; MasterKeyUnusable when that one is not here."""
+        return self.sealer(kid, sealed).open(kid, sealed)
+
+    def sealer(self, kid: str, sealed: SealedPrivateKey) -> MasterKey:
+        """The master key that sealed the key `kid`; MasterKeyUnusable when it is not here."""
         key = self._by_id.get(sealed.master_key_id)
         if key is None:
             raise MasterKeyUnusable(
                 f"the signing key {kid} is sealed under the master key with the id {sealed.master_key_id}, but "
                 f"AUTH_MASTER_KEY (or the file master.key) is the one with the id {self.current_id}. Put the former "
                 "one back, or add it to AUTH_FORMER_MASTER_KEYS and run: python -m auth_service keys reseal. If it is "
-                f"lost, replace the signing key with: python -m auth_service keys revoke {kid}"
+                f"lost, replace the signing key with: python -m auth_service keys revoke {kid} --lost-master-key"
             )
-        return key.open(kid, sealed)
+        return key
 
     def reseal(self, kid: str, sealed: SealedPrivateKey) -> SealedPrivateKey:
         """The same private key under the current master key; the very same box when it is there already."""

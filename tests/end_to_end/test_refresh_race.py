@@ -23,8 +23,10 @@ from tests.end_to_end.processes import END_SECONDS, ROOT
 
 CLIENTS = 100
 QUICK_ROUNDS = 2
-ROUNDS = 100
-"""On each of the two databases."""
+ROUNDS = 200
+"""On each of the two databases (issue 4, shown-point 1)."""
+LONGEST_SECONDS = 480
+"""For all of them; a machine with nothing else to do takes a third of that."""
 KILLS = 10
 LONGEST_LIFE_SECONDS = 0.15
 """Of a process that is killed in the middle of a race: long enough for all of it, on an idle machine."""
@@ -144,13 +146,14 @@ async def mortal_process(fleet: Fleet, trap: Path) -> AsyncIterator[Process]:
 @pytest.mark.parametrize("rounds", [QUICK_ROUNDS, pytest.param(ROUNDS, marks=pytest.mark.slow)])
 async def test_a_hundred_clients_at_once_get_one_successor(race: Race, rounds: int) -> None:
     """A hundred uses of one token at two processes: one successor, no 5xx, no session lost; and one line goes on."""
-    for _ in range(rounds):
-        parent = await race.sign_in()
-        successor = await race.run(parent)
-        assert successor != parent
-        # Inside the grace and before the successor was used: the parent may still come again, at either process.
-        assert await race.successor(parent, 1) == successor
-        await race.assert_one_line(parent, successor)
+    async with asyncio.timeout(LONGEST_SECONDS):
+        for _ in range(rounds):
+            parent = await race.sign_in()
+            successor = await race.run(parent)
+            assert successor != parent
+            # Inside the grace and before the successor was used: the parent may still come again, at either process.
+            assert await race.successor(parent, 1) == successor
+            await race.assert_one_line(parent, successor)
 
 
 async def test_a_race_of_the_successor_is_won_by_one_line(race: Race) -> None:

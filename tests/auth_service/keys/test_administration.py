@@ -12,10 +12,11 @@ from auth_service.keys.key_ring import KeyRing
 from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.schedule import KeySettings
 from auth_service.keys.sealing import MasterKey, MasterKeys, MasterKeyUnusable, new_master_key
-from auth_service.model.signing_key import IllegalKeyMove, KeyState
+from auth_service.model.signing_key import IllegalKeyMove, KeyState, SealedPrivateKey
+from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
 from shared.database import DatabaseUnavailable
-from shared.revocation_feed import RevokedKind
+from shared.revocation_feed import START, RevokedKind
 from tests.auth_service.keys.conftest import BreakableStorage
 from tests.clock import FrozenClock
 
@@ -192,7 +193,52 @@ async def test_a_lost_master_key_is_survived_by_revoking(installation: Installat
     with pytest.raises(MasterKeyUnusable, match="keys revoke"):
         await ring.refresh()
     unreadable = [key.record for key in await administration.listing() if key.sealed_currently is False]
-    await administration.revoke(unreadable[0].kid)
+    await administration.revoke(unreadable[0].kid, lost_master_key=True)
+    await ring.refresh()
+    ring.signing_key().sign(b"message")
+
+
+@pytest.mark.parametrize("one_waits", [False, True])
+async def test_a_revocation_under_another_master_key_is_refused(installation: Installation, one_waits: bool) -> None:
+    """Nothing is revoked and nothing stored that the running services cannot open; they go on."""
+    if one_waits:
+        await installation.administration.rotate()
+    before = await installation.states()
+    _, administration = installation.under(MasterKey.parse(new_master_key()))
+    with pytest.raises(MasterKeyUnusable, match="AUTH_MASTER_KEY"):
+        await administration.revoke(installation.ring.signing_key().kid)
+    assert await installation.states() == before
+    await installation.ring.refresh()
+    installation.ring.signing_key().sign(b"message")
+    assert (await installation.storage.read(lambda records: records.revocations.head())).seq == START.seq
+
+
+async def test_a_key_that_does_not_sign_is_revoked_under_any_master_key(installation: Installation) -> None:
+    """No new key is stored for it, so the running services go on with the one that signs."""
+    signing_kid = installation.ring.signing_key().kid
+    pending = await installation.administration.rotate()
+    _, administration = installation.under(MasterKey.parse(new_master_key()))
+    assert (await administration.revoke(pending.kid)).signing_kid == signing_kid
+    await installation.ring.refresh()
+    assert set(installation.ring.key_set().by_kid) == {signing_kid}
+
+
+async def test_a_key_that_was_damaged_is_revoked(installation: Installation, master_key: MasterKey) -> None:
+    """Its master key is the right one, so the key that takes its place can be opened."""
+    damaged = installation.ring.signing_key().kid
+
+    def damage(records: Records) -> None:
+        key = records.signing_keys.find(damaged)
+        assert key is not None
+        assert key.sealed is not None
+        box = SealedPrivateKey(key.sealed.master_key_id, bytes(len(key.sealed.box)))
+        assert records.signing_keys.replace(key, key.resealed(box))
+
+    await installation.storage.write(damage)
+    ring, administration = installation.under(master_key)
+    with pytest.raises(MasterKeyUnusable, match="damaged"):
+        await ring.refresh()
+    await administration.revoke(damaged)
     await ring.refresh()
     ring.signing_key().sign(b"message")
 

@@ -158,7 +158,7 @@ def test_a_wrong_master_key_says_what_to_do() -> None:
     assert present.key_id in message
     assert "AUTH_MASTER_KEY" in message
     assert "keys reseal" in message
-    assert f"keys revoke {KID}" in message
+    assert f"keys revoke {KID} --lost-master-key" in message
 
 
 def test_older_master_keys_open_and_the_current_one_seals() -> None:
