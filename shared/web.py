@@ -234,6 +234,12 @@ def http_error_response(error: web.HTTPException) -> web.Response:
     return json_response(body, status=error.status, headers=headers)
 
 
+def names_etag(presented: str, etag: str) -> bool:
+    """Whether an `If-None-Match` names `etag`, by weak comparison: `W/` does not matter (RFC 9110 section 13.1.2)."""
+    tags = (tag.strip().removeprefix("W/") for tag in presented.split(","))
+    return any(tag in ("*", etag.removeprefix("W/")) for tag in tags)
+
+
 async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
     """The body, whole; 413 when it is larger than `max_bytes`, 400 when it does not arrive in time.
 

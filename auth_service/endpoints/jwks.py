@@ -13,6 +13,7 @@ from auth_service.endpoints.openapi import KEY_SET_SCHEMA
 from shared.cors import open_to_all_origins
 from shared.errors import Unavailable
 from shared.openapi import Answer, Operation, describe
+from shared.web import names_etag
 
 MAX_AGE_SECONDS = 300
 """How long a key set may be kept. The rotation waits for at least twice this before a new key signs."""
@@ -60,7 +61,7 @@ class JwksEndpoint:
         document = self._key_ring.key_set()
         headers = _headers(document.etag)
         presented = request.headers.get(hdrs.IF_NONE_MATCH)
-        if presented is not None and _matches(presented, document.etag):
+        if presented is not None and names_etag(presented, document.etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=document.body, headers=headers, content_type=MEDIA_TYPE)
 
@@ -74,9 +75,3 @@ def _headers(etag: str) -> CIMultiDict[str]:
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
         }
     )
-
-
-def _matches(presented: str, etag: str) -> bool:
-    # Weak comparison (RFC 9110 section 13.1.2): W/ in front does not matter.
-    tags = (tag.strip().removeprefix("W/") for tag in presented.split(","))
-    return any(tag in ("*", etag) for tag in tags)

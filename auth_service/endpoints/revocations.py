@@ -14,7 +14,7 @@ from shared.cors import open_to_all_origins
 from shared.errors import InvalidRequest
 from shared.openapi import Answer, Operation, describe
 from shared.revocation_feed import MEDIA_TYPE, START, Position, valid_mark
-from shared.web import begin_answer
+from shared.web import begin_answer, names_etag
 
 REVOCATIONS_PATH: Final = "/revocations"
 EVENT_STREAM: Final = "text/event-stream"
@@ -81,7 +81,7 @@ class RevocationsEndpoint:
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
         }
         presented = request.headers.get(hdrs.IF_NONE_MATCH)
-        if presented is not None and not wait_seconds and _matches(presented, document.etag):
+        if presented is not None and not wait_seconds and names_etag(presented, document.etag):
             return web.Response(status=304, headers=headers)
         if len(document.body) <= PIECE_BYTES or request.method == hdrs.METH_HEAD:
             return web.Response(body=document.body, headers=headers, content_type=MEDIA_TYPE)
@@ -161,9 +161,3 @@ def _parameter(request: web.Request, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidRequest("A parameter is given more than once.")
     return values[0] if values else None
-
-
-def _matches(presented: str, etag: str) -> bool:
-    # Weak comparison (RFC 9110 section 13.1.2): W/ in front does not matter.
-    tags = (tag.strip().removeprefix("W/") for tag in presented.split(","))
-    return any(tag in ("*", etag.removeprefix("W/")) for tag in tags)

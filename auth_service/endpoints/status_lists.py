@@ -15,6 +15,7 @@ from shared.cors import open_to_all_origins
 from shared.errors import NotFound
 from shared.openapi import Answer, Operation, describe
 from shared.status_list import MEDIA_TYPE
+from shared.web import names_etag
 
 _number = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII).fullmatch
 """In one spelling: a list is named by its address."""
@@ -73,12 +74,6 @@ class StatusListsEndpoint:
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
         }
         presented = request.headers.get(hdrs.IF_NONE_MATCH)
-        if presented is not None and _matches(presented, signed.etag):
+        if presented is not None and names_etag(presented, signed.etag):
             return web.Response(status=304, headers=headers)
         return web.Response(body=signed.body, headers=headers, content_type=MEDIA_TYPE)
-
-
-def _matches(presented: str, etag: str) -> bool:
-    # Weak comparison (RFC 9110 section 13.1.2): W/ in front does not matter.
-    tags = (tag.strip().removeprefix("W/") for tag in presented.split(","))
-    return any(tag in ("*", etag) for tag in tags)
