@@ -18,8 +18,9 @@ W = TypeVar("W")
 
 MAX_WAITING: Final = 512
 """Pieces of work that may wait for a lane. Beyond it the next is refused: a queue would only grow."""
-MAX_WAITING_SECONDS: Final = 2.0
-"""How long a piece of work may wait for a thread. Whoever asked has little use for a later answer."""
+MAX_WAITING_SECONDS: Final = 5.0
+"""How long a piece of work may wait for a thread. Whoever asked has little use for a later answer; less would refuse a
+burst for one row on a slow machine."""
 
 
 class Overloaded(Exception):
