@@ -18,6 +18,7 @@ from shared.database import Database
 from shared.migrations import migrate
 from tests.postgresql import PostgreSQL
 
+_LENDERS = itertools.count(1)
 END_MILLISECONDS = 10_000
 """How long a connection that a test has left may take to end."""
 
@@ -73,6 +74,8 @@ class LentDatabases:
     """Copies of one database on `server`, called `name`, that `fill` has put its content into."""
 
     def __init__(self, server: PostgreSQL, name: str, fill: Callable[[str], None]) -> None:
+        # Whoever else lends databases of this name on the same server has others.
+        name = f"{name}_{next(_LENDERS)}"
         self._server = server
         self._name = name
         self._numbers = itertools.count(1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from auth_service.model.password_link import LinkEnd, PasswordLink
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import password_links
 
 _columns = password_links.c
@@ -56,10 +57,5 @@ class SqlPasswordLinks:
         self._connection.execute(_end_all, {"whose": sub, "reason": str(reason), "at": at})
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = (
-            select(_columns.token_hash)
-            .where(_columns.expires_at < before)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        return self._connection.execute(delete(password_links).where(_columns.token_hash.in_(gone))).rowcount
+        gone = delete_some(password_links, _columns.token_hash, _columns.expires_at < before, limit)
+        return self._connection.execute(gone).rowcount

@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, type_coerce, update
+from sqlalchemy import Connection, bindparam, insert, select, type_coerce, update
 from sqlalchemy.types import NullType
 
 from auth_service.model.revocation import FeedPart
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import revocation_head, revocations
 from shared.revocation_feed import Position, Revocation, RevocationGroup, RevokedKind, identifier_hash
 
@@ -100,5 +101,5 @@ class SqlRevocations:
         return self._connection.execute(_covers, wanted).first() is not None
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = select(_columns.seq).where(_columns.expires_at < before).limit(limit).with_for_update(skip_locked=True)
-        return self._connection.execute(delete(revocations).where(_columns.seq.in_(gone))).rowcount
+        gone = delete_some(revocations, _columns.seq, _columns.expires_at < before, limit)
+        return self._connection.execute(gone).rowcount

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from auth_service.model.caller import Caller
 from auth_service.model.security_event import Outcome, SecurityEvent, SecurityEventKind
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import security_events
 
 PSEUDONYM_BYTES = 16
@@ -61,8 +62,8 @@ class SqlSecurityEvents:
         self._connection.execute(concerned.values(sub=pseudonym, sid=None, address="", user_agent=""))
 
     def sweep(self, *, before: float, limit: int) -> int:
-        old = select(_columns.event_id).where(_columns.at < before).limit(limit).with_for_update(skip_locked=True)
-        return self._connection.execute(delete(security_events).where(_columns.event_id.in_(old))).rowcount
+        old = delete_some(security_events, _columns.event_id, _columns.at < before, limit)
+        return self._connection.execute(old).rowcount
 
 
 def _event(row: Row[Any]) -> SecurityEvent:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.session import EndReason, Parent, RefreshChain, Session, SessionGrant
 from auth_service.oauth.authentication import Authentication
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.status_lists import release
 from auth_service.storage.tables import sessions
 from shared.scope import Scope
@@ -85,14 +86,9 @@ class SqlSessions:
         return [_session(row) for row in self._connection.execute(statement)]
 
     def sweep(self, *, before: float, limit: int) -> int:
-        # What another transaction holds is left for the next time: waiting for several rows could deadlock.
-        gone = (
-            select(_columns.sid)
-            .where(or_(_columns.expires_at < before, _columns.ended_at < before))
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        swept = self._connection.execute(delete(sessions).where(_columns.sid.in_(gone)).returning(*_identity)).all()
+        useless = or_(_columns.expires_at < before, _columns.ended_at < before)
+        gone = delete_some(sessions, _columns.sid, useless, limit).returning(*_identity)
+        swept = self._connection.execute(gone).all()
         release(self._connection, [sid for sid, position in swept if position is not None])
         return len(swept)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from auth_service.model.status_list import LIST_LENGTH, MAX_DRAWS
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import revocations, status_positions
 from shared.database import insert_unless_taken
 from shared.revocation_feed import RevokedKind, identifier_hash
@@ -52,9 +53,8 @@ class SqlStatusLists:
         return list(self._connection.execute(_invalid).scalars())
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = select(_columns.position).where(_columns.expires_at < before).limit(limit)
-        gone = gone.with_for_update(skip_locked=True)
-        return self._connection.execute(delete(status_positions).where(_columns.position.in_(gone))).rowcount
+        gone = delete_some(status_positions, _columns.position, _columns.expires_at < before, limit)
+        return self._connection.execute(gone).rowcount
 
 
 def release(connection: Connection, sids: Sequence[str]) -> None:

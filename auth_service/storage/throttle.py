@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import Connection, TextClause, bindparam, delete, or_, select, text, update
+from sqlalchemy import Connection, TextClause, bindparam, or_, select, text, update
 
 from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge
+from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import throttle_budgets
 
 ROUNDING_SECONDS = 0.01
@@ -52,8 +53,8 @@ class SqlBudgets:
 
     def sweep(self, *, before: float, limit: int) -> int:
         useless = or_(_columns.full_at < before, _columns.full_at > _horizon(before))
-        gone = select(_columns.budget_key).where(useless).limit(limit).with_for_update(skip_locked=True)
-        return self._connection.execute(delete(throttle_budgets).where(_columns.budget_key.in_(gone))).rowcount
+        gone = delete_some(throttle_budgets, _columns.budget_key, useless, limit)
+        return self._connection.execute(gone).rowcount
 
 
 def _horizon(at: float) -> float:

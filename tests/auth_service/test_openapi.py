@@ -230,17 +230,22 @@ class Walker:
 
     def documents(self) -> None:
         for label in self.interface.operations:
-            if label.startswith("GET /") and label not in ("GET /sessions", "GET /set-password"):
+            if label.startswith("GET /") and label not in ("GET /sessions", "GET /set-password", STATUS_LIST):
                 assert self.ask(label).status_code == 200
-        for label in (JWKS, REVOCATIONS):
-            etag = self.ask(label).headers["etag"][0]
-            assert self.ask(label, headers={"If-None-Match": etag}).status_code == 304
+        first: dict[str, Any] = {"path_parameters": {"number": "0"}}
+        for label, parts in ((JWKS, {}), (REVOCATIONS, {}), (STATUS_LIST, first)):
+            document = self.ask(label, **parts)
+            assert document.status_code == 200
+            etag = document.headers["etag"][0]
+            assert self.ask(label, headers={"If-None-Match": etag}, **parts).status_code == 304
+        assert self.ask(STATUS_LIST, path_parameters={"number": "1"}).status_code == 404
         assert self.ask(REVOCATIONS, query={"after": "x"}).status_code == 400
 
 
 ALICE = {"username": "alice", "password": PASSWORD}
 JWKS = "GET /.well-known/jwks.json"
 REVOCATIONS = "GET /revocations"
+STATUS_LIST = "GET /statuslists/{number}"
 FORMS = {"POST /token", "POST /revoke", "POST /set-password"}
 SEEN_ELSEWHERE = {"POST /register": {"403"}}
 """Needs another setting; `test_register` shows it."""
