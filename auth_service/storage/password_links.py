@@ -57,5 +57,4 @@ class SqlPasswordLinks:
         self._connection.execute(_end_all, {"whose": sub, "reason": str(reason), "at": at})
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = delete_some(password_links, _columns.token_hash, _columns.expires_at < before, limit)
-        return self._connection.execute(gone).rowcount
+        return delete_some(self._connection, password_links, _columns.token_hash, _columns.expires_at < before, limit)

@@ -101,5 +101,4 @@ class SqlRevocations:
         return self._connection.execute(_covers, wanted).first() is not None
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = delete_some(revocations, _columns.seq, _columns.expires_at < before, limit)
-        return self._connection.execute(gone).rowcount
+        return delete_some(self._connection, revocations, _columns.seq, _columns.expires_at < before, limit)

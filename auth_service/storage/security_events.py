@@ -62,8 +62,7 @@ class SqlSecurityEvents:
         self._connection.execute(concerned.values(sub=pseudonym, sid=None, address="", user_agent=""))
 
     def sweep(self, *, before: float, limit: int) -> int:
-        old = delete_some(security_events, _columns.event_id, _columns.at < before, limit)
-        return self._connection.execute(old).rowcount
+        return delete_some(self._connection, security_events, _columns.event_id, _columns.at < before, limit)
 
 
 def _event(row: Row[Any]) -> SecurityEvent:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from auth_service.model.caller import Caller
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.model.session import EndReason, Parent, RefreshChain, Session, SessionGrant
 from auth_service.oauth.authentication import Authentication
-from auth_service.storage.bounded_delete import delete_some
+from auth_service.storage.bounded_delete import some_of
 from auth_service.storage.status_lists import release
 from auth_service.storage.tables import sessions
 from shared.scope import Scope
@@ -87,8 +87,8 @@ class SqlSessions:
 
     def sweep(self, *, before: float, limit: int) -> int:
         useless = or_(_columns.expires_at < before, _columns.ended_at < before)
-        gone = delete_some(sessions, _columns.sid, useless, limit).returning(*_identity)
-        swept = self._connection.execute(gone).all()
+        gone = delete(sessions).where(_columns.sid.in_(some_of(_columns.sid, useless, limit)))
+        swept = self._connection.execute(gone.returning(*_identity)).all()
         release(self._connection, [sid for sid, position in swept if position is not None])
         return len(swept)
 

@@ -53,8 +53,7 @@ class SqlStatusLists:
         return list(self._connection.execute(_invalid).scalars())
 
     def sweep(self, *, before: float, limit: int) -> int:
-        gone = delete_some(status_positions, _columns.position, _columns.expires_at < before, limit)
-        return self._connection.execute(gone).rowcount
+        return delete_some(self._connection, status_positions, _columns.position, _columns.expires_at < before, limit)
 
 
 def release(connection: Connection, sids: Sequence[str]) -> None:

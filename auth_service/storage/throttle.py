@@ -53,8 +53,7 @@ class SqlBudgets:
 
     def sweep(self, *, before: float, limit: int) -> int:
         useless = or_(_columns.full_at < before, _columns.full_at > _horizon(before))
-        gone = delete_some(throttle_budgets, _columns.budget_key, useless, limit)
-        return self._connection.execute(gone).rowcount
+        return delete_some(self._connection, throttle_budgets, _columns.budget_key, useless, limit)
 
 
 def _horizon(at: float) -> float:
