@@ -7,6 +7,7 @@ are there, and that preparation costs as much as the rest of the request. What i
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -15,6 +16,8 @@ from aiohttp.http import SERVER_SOFTWARE, HttpVersion10, HttpVersion11
 from aiohttp.http_writer import StreamWriter, _serialize_headers
 
 NOT_MODIFIED: Final = 304
+DRAIN_SECONDS: Final = 60.0
+"""How long a client may take for a response; the largest that are written whole have 2 MiB."""
 
 
 def is_plain(response: web.StreamResponse) -> bool:
@@ -60,4 +63,15 @@ async def send_plain(request: web.BaseRequest, response: web.Response) -> None:
     writer._eof = response._eof_sent = True
     response._body_length = writer.output_size
     if writer.protocol.writing_paused:
-        await writer.drain()
+        await _drain(request, writer)
+
+
+async def _drain(request: web.BaseRequest, writer: StreamWriter) -> None:
+    """Wait until the client has taken it; one that does not in time is cut off, for what waits is held in memory."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await writer.drain()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionAbortedError("the client does not read") from None

@@ -21,6 +21,9 @@ from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 
+MAX_RECORDED = 4_096
+"""Dead links whose refusal this process remembers to have recorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class MadeLink:
@@ -50,6 +53,7 @@ class PasswordLinks:
         self._policy = policy
         self._devices = devices
         self._clock = clock
+        self._recorded: dict[tuple[bytes, LinkEnd], None] = {}
 
     async def make(self, sub: str, *, lifetime: float) -> MadeLink | None:
         """A link that works for `lifetime` seconds; those before it are void. None when the account is closed."""
@@ -82,7 +86,8 @@ class PasswordLinks:
             return None
         end = link.end(account, at=act.at)
         if end is not None:
-            await self._storage.write(lambda records: _refuse(records, account.sub, end, act))
+            if self._is_news(token.hash, end):
+                await self._storage.write(lambda records: _refuse(records, account.sub, end, act))
             return None
         self._policy.check(use.new_password, own_words(account.username_key, account.email))
         new_hash = await self._hasher.hash(use.new_password)
@@ -90,6 +95,15 @@ class PasswordLinks:
         if changed is None:
             return None
         return Proof(changed, FREE, self._devices.remember(use.devices, changed, at=act.at))
+
+    def _is_news(self, token_hash: bytes, end: LinkEnd) -> bool:
+        """Whether the refusal is to be recorded: once for each link and reason, or a dead link could fill the trail."""
+        if (token_hash, end) in self._recorded:
+            return False
+        if len(self._recorded) >= MAX_RECORDED:
+            self._recorded.pop(next(iter(self._recorded)))
+        self._recorded[token_hash, end] = None
+        return True
 
 
 def _make(records: Records, sub: str, made: MadeLink, act: Act) -> bool:

@@ -131,13 +131,20 @@ class KeptRevocations:
             # Nothing in it is used, so nothing is lost with it.
             self._path.unlink()
             make_private_file(self._path)
+        if self._path.stat().st_size >= MAX_FILE_BYTES:
+            self._sweep(now)  # to a file that cannot be made smaller nothing is added
         with self._path.open("ab") as file:
             # A line of its own, whatever a crash has left of the last one.
             file.write(b"\n")
             file.writelines(lines)
             size = file.tell()
         if size >= min(self._sweep_at, MAX_FILE_BYTES):
-            self._sweep(now)
+            try:
+                self._sweep(now)
+            except OSError as error:
+                # What was to be kept is kept; to say that it is not would have it written again and again.
+                self._sweep_at = size + SLACK_BYTES
+                self._fail(type(error).__name__)
 
     def _sweep(self, now: float) -> None:
         """Write anew what is not void; when that is too much, the newer part of it."""
@@ -154,10 +161,12 @@ def _read_part(file: BinaryIO, now: float) -> Sequence[bytes]:
     """The next lines that are not void, about PART_BYTES of them; none at the end."""
     lines: list[bytes] = []
     size = 0
+    if file.tell() > MAX_FILE_BYTES + MAX_PENDING_BYTES:
+        return lines  # larger than any that is written here
     for line in _live_lines(file, now):
         lines.append(line)
         size += len(line)
-        if size >= PART_BYTES or file.tell() > MAX_FILE_BYTES + MAX_PENDING_BYTES:
+        if size >= PART_BYTES:
             break
     return lines
 

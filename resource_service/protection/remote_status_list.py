@@ -42,8 +42,9 @@ from shared.status_list import (
 
 log = structlog.get_logger(__name__)
 
-MAX_LISTS: Final = 32
-"""Of one issuer: 64 MiB at most. Of more, the one that was not asked for longest is put out."""
+MAX_LISTS: Final = 256
+MAX_HELD_BYTES: Final = 67_108_864
+"""Of one issuer. Of more, those that were not asked for longest are put out; their tokens wait for them again."""
 UNUSED_SECONDS: Final = 1_800.0
 """A list that no token asked for in this time is dropped: twice the longest life of a token."""
 DEFAULT_TTL_SECONDS: Final = 300.0
@@ -62,8 +63,8 @@ JITTER: Final = 0.5
 WAIT_SECONDS: Final = 3.0
 """How long a request waits for a list that was never seen."""
 MAX_WAITERS: Final = 256
-FIRST_SIGHTS: Final = 8
-FIRST_SIGHT_SECONDS: Final = 5.0
+FIRST_SIGHTS: Final = 64
+FIRST_SIGHT_SECONDS: Final = 1.0
 """So many lists may be begun at once, then one in so many seconds: tokens name them, and tokens come from callers."""
 
 _random = SystemRandom()
@@ -139,6 +140,10 @@ class _HeldList:
     keeping: asyncio.Task[None] | None = None
 
 
+def _size(held: _HeldList) -> int:
+    return 0 if held.statuses is None else len(held.statuses.packed)
+
+
 class RemoteStatusLists:
     """The lists of one trusted issuer. Runs inside `running()`; everything is for the loop's thread only."""
 
@@ -200,9 +205,12 @@ class RemoteStatusLists:
         if held is None:
             if not self._prefix.covers(reference.uri):
                 raise InvalidToken(TokenFault.STATUS)
-            if self._fetch is not None and self._gate.is_open:
+            if self._fetch is None:
+                return self._undecided()
+            if self._gate.is_open:
                 raise StatusListUnknown(token.issuer, reference.uri)
-            return self._undecided()
+            # Never looked at, or put out for others: in no mode is that a reason to accept. It may be asked for soon.
+            raise RevocationsUnavailable
         if not held.settled.is_set():
             raise StatusListUnknown(token.issuer, reference.uri)
         held.asked = self._clock.monotonic()
@@ -282,9 +290,18 @@ class RemoteStatusLists:
         now = self._clock.monotonic()
         held = self._lists[uri] = _HeldList(uri, asked=now, due=now, settled=asyncio.Event())
         held.keeping = asyncio.create_task(self._keep(held, self._fetch), name=f"status list {uri}")
-        if len(self._lists) > MAX_LISTS:
-            self._put_out(min(self._lists.values(), key=lambda each: each.asked))
+        self._make_room(held)
         return held
+
+    def _make_room(self, wanted: _HeldList) -> None:
+        """Put out the lists that were not asked for longest, until the others have room; never `wanted`."""
+        others = sorted((each for each in self._lists.values() if each is not wanted), key=lambda each: each.asked)
+        count, size = len(self._lists), sum(map(_size, self._lists.values()))
+        for held in others:
+            if count <= MAX_LISTS and size <= MAX_HELD_BYTES:
+                return
+            count, size = count - 1, size - _size(held)
+            self._put_out(held)
 
     def _put_out(self, held: _HeldList) -> None:
         self._lists.pop(held.uri, None)
@@ -345,6 +362,7 @@ class RemoteStatusLists:
         held.vouches_until = monotonic + expires_at - now
         held.confirmed, held.failures = monotonic, 0
         self._taken_in += 1
+        self._make_room(held)
         held.due = monotonic + max((ttl - spent) * _random.uniform(REFRESH_AT, 1), MIN_TTL_SECONDS)
 
     def _fail(self, held: _HeldList, fault: str, cause: BaseException | None) -> float:

@@ -60,7 +60,7 @@ class ItemStore:
     async def report(self) -> tuple[bool, Mapping[str, object]]:
         """Whether the items can be read: a condition of being able to serve (shared.web.Readiness)."""
         try:
-            await self._database.read(lambda connection: connection.execute(_ANY).first())
+            await self._database.read(lambda connection: connection.execute(_ANY).first(), vital=True)
         except DatabaseUnavailable:
             return False, {}
         return True, {}

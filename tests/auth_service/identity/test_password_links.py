@@ -89,7 +89,8 @@ async def refusals(storage: SqlStorage) -> list[str]:
 async def test_a_link_sets_the_password_once(
     links: PasswordLinks, accounts: Accounts, alice: Account, storage: SqlStorage
 ) -> None:
-    """The new password is in force, the old one is not, and the link is used up, also for the same password."""
+    """The new password is in force, the old one is not, and the link is used up, also for the same password. That it
+    was tried again is recorded once: a dead link cannot fill the trail."""
     link = await made(links, alice)
     assert (owner := await links.owner(link.token.clear_text)) is not None
     assert owner.sub == alice.sub
@@ -99,7 +100,7 @@ async def test_a_link_sets_the_password_once(
     assert not await used(links, link)
     assert not await used(links, link, "yet another password")
     assert await links.owner(link.token.clear_text) is None
-    assert await refusals(storage) == ["used", "used"]
+    assert await refusals(storage) == ["used"]
 
 
 async def test_looking_at_a_link_leaves_it(links: PasswordLinks, alice: Account) -> None:
@@ -179,7 +180,7 @@ async def test_disabling_the_account_makes_it_void_for_good(
     assert await links.make(alice.sub, lifetime=LIFETIME) is None
     await administration.enable(alice.sub)
     assert not await used(links, link)
-    assert await refusals(storage) == ["account_disabled", "account_disabled"]
+    assert await refusals(storage) == ["account_disabled"]
     assert await used(links, await made(links, alice))
 
 

@@ -331,3 +331,28 @@ async def test_the_file_is_bounded(path: Path, clock: FrozenClock, monkeypatch: 
     for _ in range(10):
         written.keep()
     assert len(written.file._pending) == 2
+
+
+async def test_a_file_that_cannot_be_made_smaller_is_not_written_again_and_again(
+    path: Path, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for a second copy beside it: what arrived is in it once, and the next attempt waits until more has."""
+    attempts = 0
+
+    def full(*_: Any, **__: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept, "SLACK_BYTES", 10)
+    monkeypatch.setattr(kept, "write_private_file", full)
+    document = RevocationDocument(ISSUER, int(NOW), 0, Position(1, "mark"), 1, ())
+    revocations = KeptRevocations(path, ISSUER, clock)
+    async with revocations.running():
+        revocations.keep(b"a" * 100, document)
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+            clock.advance(5)
+        await until(lambda: attempts > 0)
+    assert path.read_bytes().count(b"a" * 100) == 1
+    assert attempts == 1

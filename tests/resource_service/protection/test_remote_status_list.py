@@ -14,7 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from resource_service.protection import remote_status_list
-from resource_service.protection.remote_status_list import MAX_LISTS, MAX_TTL_SECONDS, UNUSED_SECONDS, StatusListHealth
+from resource_service.protection.remote_status_list import (
+    FIRST_SIGHT_SECONDS,
+    FIRST_SIGHTS,
+    MAX_TTL_SECONDS,
+    UNUSED_SECONDS,
+    StatusListHealth,
+)
 from resource_service.protection.revocation import RevocationsUnavailable, StatusListUnknown
 from shared import base64url
 from shared.revocation_feed import RevokedKind
@@ -377,26 +383,47 @@ async def test_too_many_do_not_wait(
 async def test_callers_cannot_make_us_ask_for_ever_more(
     issuer: Issuer, lists: Lists, clock: FrozenClock, fail_closed: bool
 ) -> None:
-    """Eight lists at once, then one each five seconds; beyond that nothing can be said of them."""
+    """So many lists at once, then one each second; a list that was not looked at is in no mode a reason to accept."""
     async with following(issuer, lists, clock, revocation_fail_closed=fail_closed) as api:
-        tokens = [lists.mint(0, status=lists.status(0, name=str(number))) for number in range(20)]
+        tokens = [lists.mint(0, status=lists.status(0, name=str(number))) for number in range(FIRST_SIGHTS + 6)]
         statuses = [(await api.get(token=token)).status for token in tokens]
-        assert statuses == [200] * 8 + [503 if fail_closed else 200] * 12
-        assert len(lists.requests) == 8
-        clock.advance(5)
+        assert statuses == [200] * FIRST_SIGHTS + [503] * 6
+        assert len(lists.requests) == FIRST_SIGHTS
+        clock.advance(FIRST_SIGHT_SECONDS)
         assert (await api.get(token=tokens[-1])).status == 200
-        assert len(lists.requests) == 9
+        assert len(lists.requests) == FIRST_SIGHTS + 1
 
 
-async def test_lists_are_bounded_and_the_unused_go(issuer: Issuer, lists: Lists, clock: FrozenClock) -> None:
+async def test_a_list_that_was_put_out_makes_no_revoked_token_good(
+    issuer: Issuer, lists: Lists, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may need its room, and nobody may be allowed to ask for it again just now: 503, never 200."""
+    monkeypatch.setattr(remote_status_list, "MAX_LISTS", 4)
+    lists.set(0, 1)
+    async with following(issuer, lists, clock) as api:
+        revoked = lists.mint(0, status=lists.status(0, name="revoked"))
+        assert (await api.get(token=revoked)).status == 401
+        for number in range(FIRST_SIGHTS - 1):
+            clock.advance(0.001)
+            await api.get(token=lists.mint(1, status=lists.status(1, name=str(number))))
+        assert health(api).lists == 4
+        assert (await api.get(token=revoked)).status == 503
+        clock.advance(FIRST_SIGHT_SECONDS)
+        assert (await api.get(token=revoked)).status == 401
+
+
+async def test_lists_are_bounded_and_the_unused_go(
+    issuer: Issuer, lists: Lists, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one that was not asked for longest makes room; what nobody asks for at all is not kept fresh."""
+    monkeypatch.setattr(remote_status_list, "MAX_LISTS", 32)
     lists.changes = {"ttl": 86_400, "expires_at": int(clock.now()) + 86_400}
     async with following(issuer, lists, clock) as api:
-        for number in range(MAX_LISTS + 3):
+        for number in range(32 + 3):
             clock.advance(5)
             token = lists.mint(0, status=lists.status(0, name=str(number)))
             assert (await api.get(token=token)).status == 200
-            assert health(api).lists == min(number + 1, MAX_LISTS)
+            assert health(api).lists == min(number + 1, 32)
         asked = len(lists.requests)
         first = lists.mint(0, status=lists.status(0, name="0"))
         clock.advance(5)
