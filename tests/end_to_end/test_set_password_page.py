@@ -120,7 +120,8 @@ async def test_an_invited_owner_chooses_a_password(owner: Owner) -> None:
     await owner.fits()
 
     await owner.fill("password1")
-    await expect(page.get_by_role("alert")).to_have_text("The password is one of the most common ones, or little more than that.")
+    alert = page.get_by_role("alert")
+    await expect(alert).to_have_text("The password is one of the most common ones, or little more than that.")
     await expect(field).to_have_accessible_description(re.compile("^The password is one of .* At least 8 characters"))
     await expect(field).to_be_focused()
     await expect(field).to_have_value("")
