@@ -1,8 +1,8 @@
 """Writes a response that is whole already: its head and its bytes, in one step.
 
 aiohttp prepares every response as if it might stream, compress, chunk or set cookies. Most of ours are a few bytes that
-are there, and for those that preparation is about a fifth of what a bare request costs. What is sent is the same to the byte:
-`tests/shared/test_plain_response.py` holds the two beside each other.
+are there, and for those that preparation is about a fifth of what a bare request costs. What is sent is the same to the
+byte: `tests/shared/test_plain_response.py` holds the two beside each other.
 """
 
 from __future__ import annotations
