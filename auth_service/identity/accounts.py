@@ -190,7 +190,7 @@ class Accounts:
             await self._storage.write(lambda records: records.security_events.append(refusal))
             return None
         assert account is not None  # noqa: S101 - nothing matches where there is no account
-        await self._storage.write(paid.refund, durable=False)
+        await self._refund(paid)
         self._policy.check(change.new, own_words(account.username_key, account.email))
         new_hash = await self._hasher.hash(change.new)
         changed = await self._storage.write(
@@ -205,8 +205,12 @@ class Accounts:
             return await self._hasher.verify(password_hash, presented_password)
         except Unavailable:
             # Nothing was learned from it.
-            await self._storage.write(paid.refund, durable=False)
+            await self._refund(paid)
             raise
+
+    async def _refund(self, paid: Paid) -> None:
+        now = self._clock.now()
+        await self._storage.write(lambda records: paid.refund(records, at=now), durable=False)
 
     async def _rehashed(self, account: Account, password: str) -> Account:
         """The account, its hash brought under today's profile when it was made under another."""

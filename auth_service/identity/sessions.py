@@ -95,7 +95,7 @@ class Sessions:
         def work(records: Records) -> Session | None:
             opened = _open(records, account, session, self._policy)
             if opened is not None:
-                paid.refund(records)
+                paid.refund(records, at=now)
             return opened
 
         opened = await self._storage.write(work)

@@ -22,7 +22,7 @@ from auth_service.identity.devices import Devices, KnownDevice
 from auth_service.model.account import Account
 from auth_service.model.caller import Caller
 from auth_service.model.storage import Records
-from auth_service.model.throttle import BudgetKind, BudgetSpent, Charge
+from auth_service.model.throttle import BudgetKind, BudgetSpent, Charge, TakenUnit
 from shared.errors import TooManyRequests
 
 IPV6_NETWORKS = ((64, 1), (56, 2), (48, 4))
@@ -68,17 +68,21 @@ class SignInAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """An attempt that was charged: what it paid with, and the budgets that had nothing left after it."""
+    """An attempt that was charged, and what it paid with."""
 
-    charges: Sequence[Charge]
-    emptied: Sequence[BudgetKind]
+    units: Sequence[TakenUnit]
 
-    def refund(self, records: Records) -> None:
+    @property
+    def emptied(self) -> Sequence[BudgetKind]:
+        """The budgets that had nothing left after it."""
+        return [unit.charge.kind for unit in self.units if unit.was_last]
+
+    def refund(self, records: Records, *, at: float) -> None:
         """Give it back, once the attempt has turned out to be rightful or was never looked at."""
-        records.budgets.refund(self.charges)
+        records.budgets.refund(self.units, at=at)
 
 
-FREE = Paid((), ())
+FREE = Paid(())
 """Nothing was charged: somebody proved who they are in another way."""
 
 
@@ -134,7 +138,7 @@ class Throttle:
     def _charge(self, records: Records, charges: Sequence[Charge], at: float) -> Paid:
         charges = [charge for charge in charges if charge.cost > 0]
         try:
-            return Paid(charges, records.budgets.charge(charges, at=at))
+            return Paid(records.budgets.charge(charges, at=at))
         except BudgetSpent as spent:
             self._refuse(spent)
 

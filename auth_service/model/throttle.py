@@ -59,6 +59,23 @@ class Charge:
         return cls(kind, hashlib.sha256(json.dumps([kind, *whose]).encode("ascii")).digest(), HOUR_SECONDS / per_hour)
 
 
+@dataclass(frozen=True, slots=True)
+class TakenUnit:
+    """One unit that was taken: the instant at which its budget was to be whole again, and whether it was the last."""
+
+    charge: Charge
+    full_at: float
+    was_last: bool
+
+    def refund_at(self, at: float) -> float:
+        """The seconds that are given back at `at`: what of the unit has not come back by itself since it was taken.
+
+        To give that back a second time would be to hold more than the budget's size. Where another unit was taken in
+        between, this is at most that time too little, never too much.
+        """
+        return max(0.0, min(self.charge.cost, self.full_at - at))
+
+
 class BudgetSpent(Exception):
     """A budget has no unit left; after `seconds` it has one again. Whoever raised it undoes its transaction."""
 
@@ -71,16 +88,16 @@ class BudgetSpent(Exception):
 class BudgetRecords(Protocol):
     """The budgets that one transaction sees."""
 
-    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[BudgetKind]:
-        """Take a unit of each budget; return the kinds of those that had no more than that one.
+    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
+        """Take a unit of each budget.
 
         Raises BudgetSpent where one is spent. That must leave the transaction, which undoes the units taken of the
         others: an attempt that was not looked at costs nobody anything.
         """
         ...
 
-    def refund(self, charges: Sequence[Charge]) -> None:
-        """Give back what `charge` took."""
+    def refund(self, units: Sequence[TakenUnit], *, at: float) -> None:
+        """Give back at `at` what `charge` took (`TakenUnit.refund_at`)."""
         ...
 
     def sweep(self, *, before: float, limit: int) -> int:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, TextClause, bindparam, or_, select, text, update
 
-from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge
+from auth_service.model.throttle import HOUR_SECONDS, BudgetSpent, Charge, TakenUnit
 from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import throttle_budgets
 
@@ -19,7 +19,7 @@ _read = select(throttle_budgets).where(_columns.budget_key.in_(bindparam("keys",
 _refund = (
     update(throttle_budgets)
     .where(_columns.budget_key == bindparam("wanted"))
-    .values(full_at=_columns.full_at - bindparam("cost"))
+    .values(full_at=_columns.full_at - bindparam("seconds"))
 )
 
 
@@ -29,7 +29,7 @@ class SqlBudgets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[BudgetKind]:
+    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
         if not charges:
             return []
         # Looked at first, so that a flood of attempts that are refused writes nothing and waits for no lock.
@@ -44,12 +44,14 @@ class SqlBudgets:
         rows = self._connection.execute(_charge(len(charges)), values)
         full_at = {bytes(row.budget_key): row.full_at for row in rows}
         _require(charges, full_at, at)
-        return [charge.kind for charge in charges if _missing(full_at[charge.key] + charge.cost, at)]
+        return [_taken(charge, full_at[charge.key], at) for charge in charges]
 
-    def refund(self, charges: Sequence[Charge]) -> None:
-        if charges:
-            # One after the other in their order, for that is also the order in which `charge` takes the locks.
-            self._connection.execute(_refund, [{"wanted": charge.key, "cost": charge.cost} for charge in charges])
+    def refund(self, units: Sequence[TakenUnit], *, at: float) -> None:
+        # One after the other in their order, for that is also the order in which `charge` takes the locks.
+        refunds = [{"wanted": unit.charge.key, "seconds": unit.refund_at(at)} for unit in units]
+        refunds = [refund for refund in refunds if refund["seconds"]]
+        if refunds:
+            self._connection.execute(_refund, refunds)
 
     def sweep(self, *, before: float, limit: int) -> int:
         useless = or_(_columns.full_at < before, _columns.full_at > _horizon(before))
@@ -65,6 +67,10 @@ def _missing(full_at: float, at: float) -> float:
     """How many seconds too early it is for a unit with which the budget would be whole at `full_at`; 0 for none."""
     seconds = full_at - (at + HOUR_SECONDS)
     return seconds if seconds > ROUNDING_SECONDS else 0.0
+
+
+def _taken(charge: Charge, full_at: float, at: float) -> TakenUnit:
+    return TakenUnit(charge, full_at, was_last=_missing(full_at + charge.cost, at) > 0)
 
 
 def _require(charges: Sequence[Charge], full_at: Mapping[bytes, float], at: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from auth_service.model.storage import Records
-from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge
+from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, BudgetSpent, Charge, TakenUnit
 from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import throttle_budgets
 from shared.database import Database
@@ -19,8 +19,12 @@ TEN = Charge.of(BudgetKind.CALLER, 10, "alice", "192.0.2.7")
 THREE = Charge.of(BudgetKind.ACCOUNT, 3, "alice")
 
 
-async def charge(storage: SqlStorage, *charges: Charge, at: float = NOW) -> Sequence[BudgetKind]:
+async def charge(storage: SqlStorage, *charges: Charge, at: float = NOW) -> Sequence[TakenUnit]:
     return await storage.write(lambda records: records.budgets.charge(charges, at=at))
+
+
+async def refund(storage: SqlStorage, units: Sequence[TakenUnit], at: float = NOW) -> None:
+    await storage.write(lambda records: records.budgets.refund(units, at=at))
 
 
 async def wait_of(storage: SqlStorage, *charges: Charge, at: float = NOW) -> float:
@@ -40,11 +44,11 @@ async def test_a_budget_holds_its_units_and_not_one_more(storage: SqlStorage, pe
     """All of an hour's units at once, the last one says so, and the next one waits for what one unit takes."""
     unit = Charge.of(BudgetKind.SERVICE, per_hour)
 
-    def take_all(records: Records) -> list[Sequence[BudgetKind]]:
-        return [records.budgets.charge([unit], at=NOW) for _ in range(per_hour)]
+    def take_all(records: Records) -> list[TakenUnit]:
+        return [taken for _ in range(per_hour) for taken in records.budgets.charge([unit], at=NOW)]
 
-    emptied = await storage.write(take_all)
-    assert emptied == [[]] * (per_hour - 1) + [[BudgetKind.SERVICE]]
+    taken = await storage.write(take_all)
+    assert [unit.was_last for unit in taken] == [False] * (per_hour - 1) + [True]
     assert await wait_of(storage, unit) == pytest.approx(HOUR_SECONDS / per_hour, abs=0.02)
 
 
@@ -55,7 +59,7 @@ async def test_one_unit_comes_back_at_a_time(storage: SqlStorage) -> None:
     wait = await wait_of(storage, THREE)
     assert wait == pytest.approx(1_200)
     assert await wait_of(storage, THREE, at=NOW + wait - 1) == pytest.approx(1)
-    assert await charge(storage, THREE, at=NOW + wait) == [BudgetKind.ACCOUNT]
+    assert [unit.was_last for unit in await charge(storage, THREE, at=NOW + wait)] == [True]
     assert await wait_of(storage, THREE, at=NOW + wait) == pytest.approx(1_200)
     for _ in range(3):
         await charge(storage, THREE, at=NOW + wait + HOUR_SECONDS)
@@ -85,25 +89,35 @@ async def test_the_longest_wait_counts(storage: SqlStorage) -> None:
 async def test_a_refund_gives_the_unit_back(storage: SqlStorage) -> None:
     """As if the attempt had not been; and no budget grows beyond its size by it."""
     for _ in range(4):
-        await charge(storage, THREE, TEN)
-        await storage.write(lambda records: records.budgets.refund([THREE, TEN]))
-    for _ in range(3):
+        await refund(storage, await charge(storage, THREE, TEN))
+    for _ in range(2):
         await charge(storage, THREE)
+    taken = await charge(storage, THREE)
     await wait_of(storage, THREE)
-    await storage.write(lambda records: records.budgets.refund([THREE]))
-    await charge(storage, THREE)
+    await refund(storage, taken)
+    taken = await charge(storage, THREE)
     await wait_of(storage, THREE)
     # What was taken in vain has come back by itself in the meantime; the budget is whole and not more than that.
-    await storage.write(lambda records: records.budgets.refund([THREE]))
+    await refund(storage, taken, at=NOW + 2 * HOUR_SECONDS)
     for _ in range(3):
         await charge(storage, THREE, at=NOW + 2 * HOUR_SECONDS)
     await wait_of(storage, THREE, at=NOW + 2 * HOUR_SECONDS)
 
 
+async def test_a_refund_does_not_give_back_twice(storage: SqlStorage) -> None:
+    """While a rightful attempt went on, the unit it held was coming back: only the rest is given back."""
+    rightful = await charge(storage, THREE)
+    for _ in range(2):
+        await charge(storage, THREE, at=NOW + 20)
+    await refund(storage, rightful, at=NOW + 30)
+    await charge(storage, THREE, at=NOW + 30)
+    assert await wait_of(storage, THREE, at=NOW + 30) == pytest.approx(1_200)
+
+
 async def test_no_charge_is_no_statement(storage: SqlStorage, database: Database) -> None:
     """Who pays nothing leaves nothing."""
     assert await charge(storage) == []
-    await storage.write(lambda records: records.budgets.refund([]))
+    await refund(storage, [])
     assert await stored(database) == {}
 
 
@@ -163,8 +177,7 @@ async def test_attempts_at_once_never_wait_for_each_other_for_ever(
             Charge.of(BudgetKind.ADDRESS, 400, "network"),
             service,
         ]
-        await charge(both[number % 2], *charges)
-        await both[(number + 1) % 2].write(lambda records: records.budgets.refund(charges))
+        await refund(both[(number + 1) % 2], await charge(both[number % 2], *charges))
 
     await asyncio.gather(*(attempt(number) for number in range(60)))
 
