@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
+from shared.dispatch import dispatcher
 from shared.errors import InvalidRequest, Unavailable
 from shared.logging import redact_text
 from shared.memory import return_large_blocks
@@ -136,7 +137,9 @@ class ServiceRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        return _Server(server.request_handler, request_factory=server.request_factory, **server._kwargs)
+        # Whatever our server hears is made a web.Request by its request_factory.
+        handler = cast(Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], dispatcher(self.app))
+        return _Server(handler, request_factory=server.request_factory, **server._kwargs)
 
 
 class _Server(web.Server):

@@ -84,13 +84,23 @@ class KeptRevocations:
     async def load(self) -> AsyncGenerator[Sequence[bytes], None]:
         """The documents that were kept and are not void yet, unverified, oldest first, a few at a time."""
         try:
-            with await asyncio.to_thread(self._open) as file:
+            with await self._opened() as file:
                 while lines := await asyncio.to_thread(_read_part, file, self._clock.now()):
                     yield [line.partition(b" ")[2].rstrip(b"\n") for line in lines]
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("kept_revocations_not_used", issuer=self._issuer, cause=type(error).__name__)
+
+    async def _opened(self) -> BinaryIO:
+        opening = asyncio.create_task(asyncio.to_thread(self._open))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # It goes on in its thread whoever leaves, and somebody has to close what it opens.
+            with suppress(OSError):
+                (await opening).close()
+            raise
 
     async def _write_for_ever(self) -> None:
         while True:

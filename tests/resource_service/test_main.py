@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -64,6 +65,13 @@ def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[subproce
         process.communicate()
 
 
+async def answering(port: int) -> None:
+    """Wait until the issuer's keys are there."""
+    async with asyncio.timeout(SECONDS):
+        while (await exchange(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")).status != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     """`--help` says what can be done and where the settings are explained."""
     finished = run(tmp_path, "--help")
@@ -122,6 +130,7 @@ async def test_it_says_when_it_is_ready_and_logs_json_without_secrets(tmp_path: 
             assert process.stdout is not None
             ready = process.stdout.readline()
             assert ready == f"resource service ready on http://localhost:{port} (accepts tokens of {issuer.url})\n"
+            await answering(port)
             token = issuer.token("ann", audience=identifier)
             stranger = issuer.token("ann", audience="https://other.example")
             for sent in (token, stranger, f"{token}x"):

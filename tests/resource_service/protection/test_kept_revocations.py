@@ -203,6 +203,7 @@ async def test_a_document_of_a_revoked_key_is_not_believed(
 ) -> None:
     """Once the file itself says that the key was revoked, whoever has it can add nothing."""
     async with following(issuer, feed, path, clock) as api:
+        await until(path.with_name("keys.json").exists)
         feed.revoke(RevokedKind.KEY, signing_key().kid)
         await taken_in(api, feed)
     with path.open("ab") as file:
