@@ -11,6 +11,7 @@ doubled, what has expired is left out of a new one that takes its place.
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -143,11 +144,17 @@ class KeptRevocations:
             make_private_file(self._path)
         if self._path.stat().st_size >= MAX_FILE_BYTES:
             self._sweep(now)  # to a file that cannot be made smaller nothing is added
-        with self._path.open("ab") as file:
-            # A line of its own, whatever a crash has left of the last one.
-            file.write(b"\n")
-            file.writelines(lines)
-            size = file.tell()
+        before = self._path.stat().st_size
+        try:
+            with self._path.open("ab") as file:
+                # A line of its own, whatever a crash has left of the last one.
+                file.write(b"\n")
+                file.writelines(lines)
+                size = file.tell()
+        except OSError:
+            # They come again: what a full disk has taken of them would be there twice.
+            os.truncate(self._path, before)
+            raise
         if size >= min(self._sweep_at, MAX_FILE_BYTES):
             try:
                 self._sweep(now)

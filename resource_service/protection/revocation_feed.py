@@ -203,8 +203,7 @@ class RemoteRevocations:
         document = await self._documents.news(body)
         if document.after not in (asked.seq, START.seq):
             raise FeedFailed(FeedFault.OUT_OF_PLACE)
-        if len(self.revoked) + document.count > MAX_HELD:
-            raise FeedFailed(FeedFault.TOO_MANY)
+        self._require_room(document)
         if document.after != asked.seq:
             # Another history than the one we followed: what we know stays, and all of the new one is taken in.
             log.warning("revocation_feed_set_back", issuer=self._trusted.issuer, asked=asked.seq, head=document.head)
@@ -230,6 +229,7 @@ class RemoteRevocations:
                 for body in bodies:
                     try:
                         document = self._documents.authentic(body)
+                        self._require_room(document)
                     except FeedFailed as error:
                         refused += 1
                         if error.fault is FeedFault.UNKNOWN_KEY and not self._keys.health().usable:
@@ -242,6 +242,10 @@ class RemoteRevocations:
         if taken or refused:
             held = len(self.revoked)
             log.info("revocations_restored", issuer=self._trusted.issuer, taken=taken, refused=refused, held=held)
+
+    def _require_room(self, document: RevocationDocument) -> None:
+        if len(self.revoked) + document.count > MAX_HELD:
+            raise FeedFailed(FeedFault.TOO_MANY)
 
     def _confirm(self) -> None:
         """The issuer has told all it knew."""

@@ -57,7 +57,7 @@ CREDENTIALS = {"username": "ada", "password": "correct horse battery"}
 REVOCATION_SECONDS = 10.0
 """`keys revoke` is in the feed at once, and the feed is held open: with room for a busy machine."""
 FLOOD_RATE, FLOOD_SECONDS, VALID_RATE = 1_000, 20, 50
-LEAST_FLOOD = 2_000
+LEAST_FLOOD = 10_000
 """Answers that make a flood of it, thousands for each attempt the gate lets through; a busy machine sends no more."""
 MAX_GROWTH_MEGABYTES = 16.0
 """What handling 50 MB of nonsense may add to the process at its peak; a fetch is at most 64 KiB of it."""

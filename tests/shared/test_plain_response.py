@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared import plain_response
 from shared.plain_response import is_plain
 from shared.serving import ServiceRunner
 from tests.wire import serve
@@ -177,3 +179,21 @@ async def test_a_client_that_does_not_read_holds_the_next_answer_back() -> None:
         await runner.cleanup()
     assert held_back < 30
     assert answered == 30
+
+
+async def test_a_client_that_does_not_read_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it is held in memory, so it has DRAIN_SECONDS for one response."""
+    monkeypatch.setattr(plain_response, "DRAIN_SECONDS", 0.2)
+
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 2_000_000)
+
+    async with serve(_app(handler)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        await asyncio.sleep(1)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(20_000_000), 10)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

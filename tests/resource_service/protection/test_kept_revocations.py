@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from resource_service.protection import ProtectedResource, TrustedIssuer
+from resource_service.protection import ProtectedResource, TrustedIssuer, revocation_feed
 from resource_service.protection import kept_revocations as kept
 from resource_service.protection.kept_revocations import KeptRevocations
 from shared.revocation_feed import Position, RevocationDocument, RevokedKind, encode_document
@@ -357,3 +358,33 @@ async def test_a_file_that_cannot_be_made_smaller_is_not_written_again_and_again
         await until(lambda: attempts > 0)
     assert path.read_bytes().count(b"a" * 100) == 1
     assert attempts == 1
+
+
+async def test_a_full_disk_leaves_no_half(path: Path, clock: FrozenClock) -> None:
+    """What a write that failed has left is taken back, so that the same documents do not stand there twice."""
+    written = Written(path, clock)
+    async with written.file.running():
+        bodies = [written.keep()]
+    size = path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with written.file.running():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+        try:
+            bodies.append(written.keep())
+            await until(lambda: written.file._is_failing)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert path.stat().st_size == size
+    assert await written.load() == bodies
+    assert path.stat().st_size < 2 * size + 10
+
+
+async def test_no_more_is_taken_in_than_is_ever_held(
+    issuer: Issuer, feed: Feed, path: Path, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither from the file nor from the feed, which then counts as failing."""
+    await hear_of(issuer, feed, path, clock, "one", "two", "three")
+    monkeypatch.setattr(revocation_feed, "MAX_HELD", 2)
+    async with following(issuer, feed, path, clock) as api:
+        await until(lambda: health(api).faults.get("too_many_entries", 0) > 0)
+        assert health(api).held == 2
