@@ -20,7 +20,7 @@ from resource_service.user_data.item import Quota
 from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.clock import Clock, SystemClock
 from shared.database import Database
-from shared.database_version import DatabaseVersion
+from shared.database_version import DatabaseVersion, VersionOfTheTurn
 from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
 from shared.openapi import OpenApiDocument
@@ -61,7 +61,7 @@ async def open_resource_service(
         await asyncio.to_thread(migrate, database.engine, MIGRATIONS)
         version = await asyncio.to_thread(DatabaseVersion.open, settings.database_url.reveal())
         stack.callback(version.close)
-        store = ItemStore(database, version, Quota(settings.max_items, settings.max_bytes), clock)
+        store = ItemStore(database, VersionOfTheTurn(version), Quota(settings.max_items, settings.max_bytes), clock)
         protection = Protection(protected_resource(settings), clock=clock)
 
         registry = create_registry()

@@ -6,8 +6,10 @@ disk, so it is the one thing that is asked of a database on the event loop's own
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Protocol
 
 from shared.database import parse_database_url
 
@@ -42,3 +44,33 @@ class DatabaseVersion:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+class Version(Protocol):
+    """Tells whether a database has changed; None when it cannot."""
+
+    def read(self) -> int | None: ...
+
+
+class VersionOfTheTurn:
+    """The version, asked for once in each turn of the running event loop; a busy one answers many requests in a turn.
+
+    Whatever runs in one turn was received, or woken, before that turn began. So nobody there can have heard of a commit
+    that came after the asking, and need not see it.
+    """
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._is_known = False
+        self._known: int | None = None
+
+    def read(self) -> int | None:
+        """As `DatabaseVersion.read`."""
+        if not self._is_known:
+            # Before the asking: whoever is woken by a commit that comes after it then runs behind this.
+            asyncio.get_running_loop().call_soon(self._forget)
+            self._is_known, self._known = True, self._version.read()
+        return self._known
+
+    def _forget(self) -> None:
+        self._is_known = False

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
+
+from shared.database_version import Version
 
 T = TypeVar("T")
 
@@ -18,12 +20,6 @@ MAX_READ_BYTES: Final = 16_384
 """What is larger is not kept: it is read rarely, and costs more to send than to read."""
 ENTRY_BYTES: Final = 700
 """What keeping takes beside the value: the key, the owner in it, the places in the dictionary."""
-
-
-class Version(Protocol):
-    """Tells whether the database has changed (`shared.database_version.DatabaseVersion`)."""
-
-    def read(self) -> int | None: ...
 
 
 class KeptReads(Generic[T]):

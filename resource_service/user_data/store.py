@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, func, select
 
 from resource_service.user_data.item import Item, Owner, Quota, QuotaExceeded
-from resource_service.user_data.kept_reads import KeptReads, Version
+from resource_service.user_data.kept_reads import KeptReads
 from resource_service.user_data.preconditions import Preconditions
 from resource_service.user_data.tables import items, owners
 from shared.clock import Clock
 from shared.database import Database, DatabaseUnavailable
+from shared.database_version import Version
 from shared.errors import PreconditionFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -12,7 +12,7 @@ import pytest
 from resource_service.user_data.item import Quota
 from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.database import Database
-from shared.database_version import DatabaseVersion
+from shared.database_version import DatabaseVersion, VersionOfTheTurn
 from tests.clock import FrozenClock
 from tests.lent_databases import LentDatabases, bring_schema
 from tests.postgresql import PostgreSQL
@@ -64,4 +64,4 @@ def version(database: Database, database_url: str) -> Iterator[DatabaseVersion]:
 @pytest.fixture
 def store(database: Database, version: DatabaseVersion) -> ItemStore:
     """A store with small limits."""
-    return ItemStore(database, version, QUOTA, FrozenClock())
+    return ItemStore(database, VersionOfTheTurn(version), QUOTA, FrozenClock())

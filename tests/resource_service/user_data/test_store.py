@@ -19,7 +19,7 @@ from resource_service.user_data.preconditions import UNCONDITIONAL, EntityTags, 
 from resource_service.user_data.store import MIGRATIONS, ItemStore, Page
 from resource_service.user_data.tables import items, owners
 from shared.database import Database, DatabaseUnavailable
-from shared.database_version import DatabaseVersion
+from shared.database_version import DatabaseVersion, VersionOfTheTurn
 from shared.errors import PreconditionFailed
 from shared.migrations import migrate
 from tests.clock import FrozenClock
@@ -223,7 +223,7 @@ async def test_any_sequence_of_writes_leaves_what_a_dictionary_would(
 async def stores(database: Database, database_url: str, store: ItemStore) -> AsyncIterator[list[ItemStore]]:
     """Two stores on one database, each with connections of its own."""
     other, version = Database.open(database_url), DatabaseVersion.open(database_url)
-    yield [store, ItemStore(other, version, QUOTA, FrozenClock())]
+    yield [store, ItemStore(other, VersionOfTheTurn(version), QUOTA, FrozenClock())]
     version.close()
     await other.close()
 
