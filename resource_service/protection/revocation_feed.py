@@ -45,8 +45,11 @@ FIRST_BACKOFF_SECONDS: Final = 0.25
 MAX_BACKOFF_SECONDS: Final = 5.0
 JITTER: Final = 0.5
 """How far a wait is spread, as a share of it: many readers lose an issuer at the same instant."""
+FIRST_PAUSE_SECONDS: Final = 0.01
 LEAST_TURN_SECONDS: Final = 1.0
-"""The least between two requests that bring nothing: an issuer that does not hold them is not to be flooded."""
+"""Requests that bring nothing and are not held are soon so far apart: an issuer that does not hold them is not to be
+flooded, nor a cache that answers every one with the same old document. The first of them follow quickly, for that is
+also how a replica looks that has not caught up with another yet."""
 REDISCOVER_SECONDS: Final = 3_600.0
 REDISCOVER_FAILING_SECONDS: Final = 30.0
 MAX_HELD: Final = 2_000_000
@@ -114,6 +117,7 @@ class RemoteRevocations:
         # Until the first attempt has come to an end nobody is let through: a restart must not forget.
         self._closes_at = -math.inf if self._state is FeedState.UNKNOWN else math.inf
         self._taken = 0
+        self._idle_turns = 0
         self._failures = 0
         self._faults: Counter[str] = Counter()
 
@@ -172,7 +176,7 @@ class RemoteRevocations:
             begun = asyncio.get_running_loop().time()
             try:
                 await self._restore()
-                document = await self._advance(fetch)
+                brought = await self._advance(fetch)
             except FetchFailed as error:
                 await self._fail(error.fault.value, error.__cause__)
             except FeedFailed as error:
@@ -183,14 +187,13 @@ class RemoteRevocations:
                 await self._fail(FeedFault.INTERNAL.value, None)
             else:
                 self.revoked.drop_expired(self._clock.now())
-                if document is None:
+                if brought is None:
                     await self._clock.sleep(REDISCOVER_SECONDS)
-                elif not document.groups and document.is_last:
-                    turn = asyncio.get_running_loop().time() - begun
-                    await asyncio.sleep(max(0.0, LEAST_TURN_SECONDS - turn) if self._taken > 1 else 0.0)
+                else:
+                    await self._pause(brought, asyncio.get_running_loop().time() - begun)
 
-    async def _advance(self, fetch: BoundedFetch) -> RevocationDocument | None:
-        """Take in the next document; None when the issuer has no feed."""
+    async def _advance(self, fetch: BoundedFetch) -> bool | None:
+        """Take in the next document: whether it told anything new or there is more; None when there is no feed."""
         url = await self._locate(fetch)
         if url is None:
             if self._state is not FeedState.NONE:
@@ -201,13 +204,15 @@ class RemoteRevocations:
         answer = await fetch.get(_with_position(url, asked), accept=(MEDIA_TYPE,))
         body = answer.body or b""
         document = await self._documents.news(body)
-        if document.after not in (asked.seq, START.seq):
+        leads_nowhere = document.reached.seq == asked.seq and not document.is_last
+        if document.after not in (asked.seq, START.seq) or leads_nowhere:
             raise FeedFailed(FeedFault.OUT_OF_PLACE)
         self._require_room(document)
         if document.after != asked.seq:
             # Another history than the one we followed: what we know stays, and all of the new one is taken in.
             log.warning("revocation_feed_set_back", issuer=self._trusted.issuer, asked=asked.seq, head=document.head)
-        if self.revoked.add(document.groups) and self._kept is not None:
+        learned = self.revoked.add(document.groups)
+        if learned and self._kept is not None:
             self._kept.keep(body, document)
         self._position = document.reached
         self._taken += 1
@@ -216,7 +221,16 @@ class RemoteRevocations:
             log.info("revocation_feed_found", issuer=self._trusted.issuer, uri=url)
         if document.is_last:
             self._confirm()
-        return document
+        return learned or not document.is_last
+
+    async def _pause(self, brought: bool, seconds: float) -> None:
+        """Keep to a pace after a turn that took so many seconds."""
+        if brought or seconds >= LEAST_TURN_SECONDS:
+            self._idle_turns = 0
+            return
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._idle_turns, 16), LEAST_TURN_SECONDS)
+        self._idle_turns += 1
+        await asyncio.sleep(max(0.0, pause - seconds))
 
     async def _restore(self) -> None:
         """Take in what was kept, once there are keys to verify it; until then no token can be verified either."""

@@ -298,3 +298,30 @@ async def test_figures_show_how_the_feed_does(issuer: Issuer, feed: Feed, clock:
         assert samples["signet_protection_revocations_held"] == 1
         assert samples["signet_protection_revocations_age_seconds"] == 0
         assert samples["signet_protection_revocations_stale"] == 0
+
+
+async def test_a_cache_that_ignores_the_query_is_not_asked_without_end(
+    issuer: Issuer, feed: Feed, clock: FrozenClock
+) -> None:
+    """It answers every request with the first document: what that tells is known, and soon one asks once a second."""
+    feed.revoke(RevokedKind.TOKEN, "a-token")
+    feed.replay = feed.document(0)
+    async with following(issuer, feed, clock) as api:
+        await until(lambda: health(api).held > 0)
+        await asyncio.sleep(1.5)
+        assert 5 < len(feed.requests) < 12
+        assert (await api.get(token=mint(claims={"jti": "a-token"}))).status == 401
+
+
+async def test_a_document_that_leads_nowhere_is_a_failure(issuer: Issuer, feed: Feed, clock: FrozenClock) -> None:
+    """The first of two again and again: the rest of the feed cannot be had, and that is said and seen."""
+    for number in range(MAX_ENTRIES + 1):
+        feed.revoke(RevokedKind.TOKEN, f"token-{number}")
+    feed.replay = feed.document(0)
+    async with following(issuer, feed, clock) as api:
+        await until(lambda: health(api).faults.get("out_of_place", 0) > 0)
+        assert (await api.get(token=mint(claims={"jti": "token-0"}))).status == 401
+        feed.replay = None
+        clock.advance(10)
+        await taken_in(api, feed)
+        assert (await api.get(token=mint(claims={"jti": f"token-{MAX_ENTRIES}"}))).status == 401
