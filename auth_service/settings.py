@@ -22,6 +22,10 @@ MAX_REFRESH_GRACE_SECONDS = 60
 MAX_ACCOUNT_FAILURES = 100
 """Failed sign-ins to one account in an hour: OWASP ASVS 4.0.3, 2.2.1, allows no more."""
 MAX_HOURLY = 100_000
+MAX_PASSWORD_THREADS = 64
+# Not every system tells which cores a process may use.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+DEFAULT_PASSWORD_THREADS = min(_CORES, MAX_PASSWORD_THREADS)
 DEFAULT_DATABASE_URL = "sqlite:///var/auth/auth.sqlite3"
 
 
@@ -132,7 +136,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     session_idle_seconds: SessionSeconds = 14 * 86_400
     session_seconds: SessionSeconds = 90 * 86_400
     status_list: bool = False
-    password_threads: Annotated[int, Meta(ge=1, le=64)] = len(os.sched_getaffinity(0))
+    password_threads: Annotated[int, Meta(ge=1, le=MAX_PASSWORD_THREADS)] = DEFAULT_PASSWORD_THREADS
     password_queue: Annotated[int, Meta(ge=1, le=10_000)] = 64
     password_link_seconds: Annotated[int, Meta(ge=MIN_LIFETIME_SECONDS, le=MAX_LIFETIME_SECONDS)] = 86_400
     failures_per_caller: AccountFailures = 10

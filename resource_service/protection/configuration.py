@@ -124,8 +124,13 @@ class ProtectedResource:
             trusted.status_lists(self.plain_http_hosts)
         if "offline_access" in self.scopes:
             raise ValueError("offline_access is between client and issuer, not a scope of a resource")
-        for origin in self.allow_origins:
-            _check_origin(origin, self.allow_origins)
+        if "*" in self.allow_origins and len(self.allow_origins) > 1:
+            raise ValueError("* already allows every origin")
+        for origin in self.allow_origins - {"*"}:
+            try:
+                check_url(origin, plain_http_hosts=self.plain_http_hosts, allow_path=False)
+            except ValueError as error:
+                raise ValueError(f"an allowed origin {error}") from None
 
     @property
     def metadata_path(self) -> str:
@@ -144,13 +149,3 @@ def check_key_url(url: str, plain_http_hosts: tuple[str, ...]) -> str:
     if "#" in url or not url.isascii() or not url.isprintable():
         raise ValueError("must be an absolute URL in ASCII without a fragment")
     return url
-
-
-def _check_origin(origin: str, all_origins: frozenset[str]) -> None:
-    if origin == "*":
-        if len(all_origins) > 1:
-            raise ValueError("* already allows every origin")
-        return
-    parts = urlsplit(origin)
-    if parts.scheme not in ("https", "http") or origin != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
-        raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://app.example")

@@ -81,10 +81,10 @@ def make_run(tmp_path: Path) -> Iterator[MakeRun]:
     running.end()
 
 
-def try_printed_lines(words: str) -> str:
+def try_printed_lines(words: str, *, then: str = "") -> str:
     """Run the lines between "Try it:" and the end of the words as a person would; return the last answer."""
     require_engine("curl", shutil.which("curl") is not None)
-    lines = words.split("Try it:", 1)[1].replace("Ctrl-C stops them.", "")
+    lines = words.split("Try it:", 1)[1].replace("Ctrl-C stops them.", "") + then
     finished = subprocess.run(["bash", "-euc", lines], capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
@@ -97,6 +97,18 @@ def test_the_printed_lines_work_as_printed(make_run: MakeRun) -> None:
     for package in ("auth", "resource"):
         assert len(re.findall(rf"^{package} service ready\b", words, flags=re.MULTILINE)) == 1
     assert try_printed_lines(words).endswith(LAST_LINE)
+
+
+def test_the_token_is_refused_once_one_has_signed_out(make_run: MakeRun) -> None:
+    """The README's second lines to try: out on one port, refused on the other."""
+    make_run.wait_for("Ctrl-C stops them.")
+    section = (ROOT / "README.md").read_text().partition("Sign out")[2]
+    signing_out = section.partition("```sh\n")[2].partition("```")[0]
+    said = section.partition("This time it prints `")[2].partition("`")[0]
+    for port, ours in (("8001", make_run.auth_port), ("8002", make_run.resource_port)):
+        signing_out = signing_out.replace(f"localhost:{port}", f"localhost:{ours}")
+    assert said
+    assert try_printed_lines(make_run.output(), then=signing_out).endswith(said)
 
 
 @pytest.mark.slow

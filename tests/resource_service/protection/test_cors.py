@@ -125,10 +125,22 @@ async def test_a_preflight_for_metadata_is_for_everybody(issuer: Issuer, clock: 
 
 
 @pytest.mark.parametrize(
-    "origin", ["app.example", "https://app.example/", "https://app.example/path", "https://", "null", "ftp://a.example"]
+    "origin",
+    [
+        "app.example",
+        "https://app.example/",
+        "https://app.example/path",
+        "https://",
+        "https://App.example",
+        "https://a@app.example",
+        "http://app.example",
+        "null",
+        "ftp://a.example",
+        "",
+    ],
 )
 def test_what_is_no_origin_cannot_be_allowed(origin: str) -> None:
-    """An origin is scheme, host and port; anything else in the configuration is refused."""
+    """An origin is scheme, host and port, and safe on its way here; anything else in the configuration is refused."""
     with pytest.raises(ValueError, match="origin"):
         allowing(Issuer(port=1), origin)
 
