@@ -57,9 +57,9 @@ from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
 from shared.openapi import OpenApiDocument
 from shared.serving import Listener
+from shared.version import VERSION
 from shared.web import Health, create_app
 
-VERSION = "0.1.0"
 PATHS_FOR_PAGES = frozenset(
     {
         *("/register", "/login", "/token", "/logout", "/revoke", "/password"),

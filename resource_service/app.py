@@ -27,9 +27,9 @@ from shared.openapi import OpenApiDocument
 from shared.scope import Scope
 from shared.serving import Listener
 from shared.token_rules import PROFILES
+from shared.version import VERSION
 from shared.web import Health, create_app
 
-VERSION = "0.1.0"
 PUBLIC_PATHS = frozenset({"/livez", "/readyz", "/openapi.json"})
 """What anybody may ask for; every other route wants a token."""
 
