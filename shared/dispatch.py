@@ -19,7 +19,25 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def dispatcher(app: web.Application) -> Handler:
     """What answers the requests of `app`, which is frozen: it takes no more routes or middlewares."""
     mounts = any(isinstance(resource, web.PrefixedSubAppResource) for resource in app.router.resources())
-    return app._handle if mounts or app._has_legacy_middlewares else Dispatcher(app).handle
+    if not mounts and not app._has_legacy_middlewares:
+        return Dispatcher(app).handle
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        _expects_continue(request)
+        return await app._handle(request)
+
+    return handle
+
+
+def _expects_continue(request: web.Request) -> bool:
+    """Whether the client waits for a 100; HTTPExpectationFailed when it expects another thing."""
+    expectation = request.headers.get(hdrs.EXPECT)
+    if not expectation:
+        return False
+    if expectation.lower() != "100-continue":
+        # aiohttp itself would repeat it in its answer, and fail over what no answer can hold.
+        raise web.HTTPExpectationFailed
+    return True
 
 
 class Dispatcher:
@@ -35,7 +53,7 @@ class Dispatcher:
         match_info.add_app(self._app)
         match_info.freeze()
         request._match_info = match_info
-        if request.headers.get(hdrs.EXPECT):
+        if _expects_continue(request):
             refusal = await match_info.expect_handler(request)
             await request.writer.drain()
             if refusal is not None:

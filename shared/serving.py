@@ -22,7 +22,7 @@ from shared.errors import InvalidRequest, Unavailable
 from shared.logging import redact_text
 from shared.memory import return_large_blocks
 from shared.plain_response import is_plain, send_plain
-from shared.web import SECURITY_HEADERS, error_response, http_error_response, new_request_id
+from shared.web import SECURITY_HEADERS, ServerError, error_response, http_error_response, new_request_id
 
 log = structlog.get_logger(__name__)
 
@@ -204,18 +204,24 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's own words
     ) -> web.StreamResponse:
         """What could not be parsed as a request is answered as any other refusal, and said quietly."""
         if isinstance(exc, ConnectionError) and request.writer.output_size:
             raise exc  # the client left, or its answer was broken off; both are noted where they happen
         if status >= 500:
-            return super().handle_error(request, status, exc, message)
+            log.error("request_crashed", remote=request.remote, exc_info=exc)
+            return _last(error_response(ServerError()))
         log.info("malformed_request", remote=request.remote, cause=type(exc).__name__)
         response = error_response(InvalidRequest("The request is not well-formed HTTP."))
         response.set_status(status)
-        response.force_close()
-        return _bare(response)
+        return _last(response)
+
+
+def _last(response: web.Response) -> web.Response:
+    """The last answer on its connection."""
+    response.force_close()
+    return _bare(response)
 
 
 def _bare(response: web.Response) -> web.Response:

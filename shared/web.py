@@ -158,7 +158,7 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
                 figures.finish(request, CLIENT_GONE, started)
                 raise
             log.exception("request_failed", method=request.method, route=figures.route_of(request))
-            response = error_response(_ServerError())
+            response = error_response(ServerError())
         if not response.prepared:
             if request.writer.output_size:
                 figures.finish(request, response.status, started)
@@ -211,7 +211,9 @@ def _broken_off(request: web.Request) -> ConnectionError:
     return ConnectionAbortedError("the answer broke off")
 
 
-class _ServerError(ServiceError):
+class ServerError(ServiceError):
+    """A mistake of ours."""
+
     status = 500
     code = "server_error"
 

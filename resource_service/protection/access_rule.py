@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -93,6 +94,13 @@ def public(handler: H) -> H:
 
 
 def rule_of(handler: object) -> AccessRule | Public | None:
-    """The mark of a handler, None without one."""
+    """The mark of a handler, None without one; a `functools.partial` has that of its function.
+
+    A class keeps what a base class of it asks for, but is not public because that is.
+    """
     rule = getattr(handler, RULE_ATTRIBUTE, None)
+    if rule is None and isinstance(handler, partial):
+        return rule_of(handler.func)
+    if isinstance(handler, type) and isinstance(rule, Public) and RULE_ATTRIBUTE not in vars(handler):
+        return None
     return rule if isinstance(rule, AccessRule | Public) else None

@@ -30,25 +30,33 @@ ACCESS_TOKEN: Final = web.RequestKey("access_token", VerifiedAccessToken)
 
 
 class RouteRules:
-    """Which rule holds for which route; found out once for each route."""
+    """Which rule holds for which route; found out once for each route, and for each method of a class-based view."""
 
     def __init__(self, default_rule: AccessRule, public_paths: frozenset[str]) -> None:
         self._default = default_rule
         self._public_paths = public_paths
-        self._rules: dict[web.AbstractRoute, AccessRule | Public] = {}
+        self._rules: dict[web.AbstractRoute | tuple[web.AbstractRoute, str], AccessRule | Public] = {}
 
     def rule_for(self, request: web.Request) -> AccessRule | Public:
         match = request.match_info
         rule = self._rules.get(match.route)
-        if rule is None:
-            if match.http_exception is not None:
-                return PUBLIC  # 404 and 405 are aiohttp's own, made anew for each request
-            rule = self._rules[match.route] = self._find(match.route)
+        if rule is not None:
+            return rule
+        if match.http_exception is not None:
+            return PUBLIC  # 404 and 405 are aiohttp's own, made anew for each request
+        view, method = match.route.handler, request.method
+        if isinstance(view, type) and method in hdrs.METH_ALL:
+            key = (match.route, method)
+            if key not in self._rules:
+                self._rules[key] = self._find(match.route, getattr(view, method.lower(), None))
+            return self._rules[key]
+        rule = self._rules[match.route] = self._find(match.route, None)
         return rule
 
-    def _find(self, route: web.AbstractRoute) -> AccessRule | Public:
-        # A class-based view is closed by the mark on the class; a pattern is compared whole, never a part of the path.
-        marked = rule_of(route.handler)
+    def _find(self, route: web.AbstractRoute, method: object) -> AccessRule | Public:
+        # The mark on the method of a view comes before that on its class.
+        marked = rule_of(method) or rule_of(route.handler)
+        # A pattern is compared whole, never a part of the path.
         if marked is None and route.resource is not None and route.resource.canonical in self._public_paths:
             return PUBLIC
         return self._default if marked is None else marked

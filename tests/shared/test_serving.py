@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from textwrap import dedent
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
 from prometheus_client import CollectorRegistry
@@ -287,3 +288,21 @@ async def test_each_head_has_its_own_time(impatient: int) -> None:
 async def test_a_used_connection_lives_on_until_it_is_idle(impatient: int) -> None:
     """After a request the longer limit for idle connections holds."""
     assert await seconds_until_closed(impatient, get("/quick")) > 1.9
+
+
+async def test_what_no_middleware_catches_is_answered_in_our_form() -> None:
+    """An application without our middleware that crashes: 500 as JSON; what happened is in the log alone."""
+
+    async def crash(_request: web.Request) -> web.Response:
+        raise RuntimeError("canary314")
+
+    app = web.Application()
+    app.router.add_get("/", crash)
+    with structlog.testing.capture_logs() as lines:
+        async with serve(app) as port:
+            reply = await exchange(port, get("/"))
+    assert (reply.status, reply.closed, reply.headers["Server"]) == (500, True, "signet")
+    assert reply.json()["error"] == "server_error"
+    assert "canary314" not in reply.body.decode()
+    (line,) = [line for line in lines if line["event"] == "request_crashed"]
+    assert isinstance(line["exc_info"], RuntimeError)

@@ -218,8 +218,10 @@ async def test_every_request_has_an_id_of_its_own(port: int) -> None:
 
 async def test_an_expectation_nobody_knows_is_refused_in_our_form(port: int) -> None:
     """Expect is read before any handler; 417 is JSON all the same, on known and unknown addresses."""
-    for path in ("/conflict", "/nowhere"):
-        assert_refused(await get(port, path, "Expect: a-miracle"), 417, "expectation_failed")
+    for path in (b"/conflict", b"/nowhere"):
+        for expectation in (b"a-miracle", b"100-continue, a-miracle", b"\xff", b"\x80" * 8, "ß".encode()):
+            reply = await exchange(port, b"GET %b HTTP/1.1\r\nHost: x\r\nExpect: %b\r\n\r\n" % (path, expectation))
+            assert_refused(reply, 417, "expectation_failed")
 
 
 async def test_continue_is_sent_to_who_waits_for_it(port: int) -> None:

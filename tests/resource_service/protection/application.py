@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import ClientSession, web
@@ -84,6 +85,36 @@ class Item(web.View):
         return web.json_response({"sub": self.request[ACCESS_TOKEN].subject})
 
 
+@protect("data:read")
+class Marked(web.View):
+    """A mark for all methods, and one of a method that comes before it."""
+
+    async def get(self) -> web.Response:
+        return web.Response(text="for who may read")
+
+    @protect("data:write")
+    async def put(self) -> web.Response:
+        return web.Response(text="for who may write")
+
+    @public
+    async def options(self) -> web.Response:
+        return web.Response(text="for anybody")
+
+
+class Heir(Marked):
+    """What its base asks for holds for it, too."""
+
+
+@public
+class Open(web.View):
+    async def get(self) -> web.Response:
+        return web.Response(text="for anybody")
+
+
+class HeirOfOpen(Open):
+    """Closed: nobody has said of it that it is public."""
+
+
 async def unmarked(_request: web.Request) -> web.Response:
     return web.Response(text="open by its path")
 
@@ -100,6 +131,11 @@ def application() -> web.Application:
             web.get("/step-up", step_up),
             web.get("/hello", hello),
             web.view("/items/{name}", Item),
+            web.view("/marked", Marked),
+            web.view("/heir", Heir),
+            web.view("/open", Open),
+            web.view("/heir-of-open", HeirOfOpen),
+            web.put("/partial", partial(write)),
             web.get("/livez", unmarked),
             web.get("/livez/more", unmarked),
         ]

@@ -365,6 +365,26 @@ async def test_head_and_other_methods_are_closed_too(api: Api) -> None:
     assert (await api.request("OPTIONS", "/whoami")).status == 405
 
 
+async def test_the_methods_of_a_view_have_rules_of_their_own(api: Api) -> None:
+    """A mark on a method comes before that on the class; a mark is inherited but for that of being public."""
+    reader, writer = mint(claims={"scope": "data:read"}), mint(claims={"scope": "data:write"})
+    for path in ("/marked", "/heir"):
+        assert [(await api.get(path, token)).status for token in (reader, writer, None)] == [200, 403, 401], path
+        assert [(await api.request("PUT", path, token)).status for token in (reader, writer, None)] == [403, 200, 401]
+        assert (await api.request("OPTIONS", path)).status == 200
+    for path, status in (("/open", 200), ("/heir-of-open", 401)):
+        assert (await api.get(path)).status == status
+    assert (await api.get("/heir-of-open", reader)).status == 200
+    assert (await api.request("POST", "/marked")).status == 401
+    assert (await api.request("POST", "/marked", reader)).status == 405
+
+
+async def test_a_partial_has_the_rule_of_its_function(api: Api) -> None:
+    """`functools.partial` hides a mark from nobody."""
+    assert (await api.request("PUT", "/partial", mint(claims={"scope": "data:read"}))).status == 403
+    assert (await api.request("PUT", "/partial", mint(claims={"scope": "data:read data:write"}))).status == 204
+
+
 class RevokedSubjects:
     """Revocation as a test likes it."""
 
