@@ -116,6 +116,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
         status_list_prefix=settings.status_list_prefix,
         token_profile=settings.token_profile,
         algorithms=settings.algorithms,
+        unlabelled_algorithm=settings.unlabelled_algorithm,
     )
     for trusted in (first, *settings.trusted_issuers):
         yield TrustedIssuer(
@@ -124,6 +125,7 @@ def _trusted_issuers(settings: ResourceSettings) -> Iterable[TrustedIssuer]:
             revocations_uri=trusted.revocations_uri,
             status_list_prefix=trusted.status_list_prefix,
             algorithms=frozenset(trusted.algorithms),
+            unlabelled_algorithm=trusted.unlabelled_algorithm,
             profile=PROFILES[trusted.token_profile],
             leeway=settings.leeway_seconds,
             max_lifetime=settings.max_token_seconds,

@@ -8,6 +8,7 @@ configurations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import quote
@@ -28,14 +29,18 @@ REMEMBERED_IDENTITIES = 1_024
 """Tokens whose fields are kept; each takes about 2 kB with its token."""
 HEADER_SAFE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "") + " "
 """Printable ASCII but the percent sign: what stands in a field value as it is."""
+OUTER_BLANKS = re.compile(r"^ +| +$")
+"""These a recipient takes away (RFC 9110 section 5.5), so they are encoded, or two subjects would be one."""
+MAX_PROFILE_CHARACTERS = 1_024
+"""As it is sent: a proxy has room for some kilobytes in all, and nothing but an issuer's fancy bounds these."""
 IDENTITY = {
     "X-Auth-Subject": "Who the user is (`sub`); unique together with the issuer.",
     "X-Auth-Issuer": "Who says so (`iss`).",
     "X-Auth-Client": "The client that acts for the user.",
     "X-Auth-Scope": "What the token allows.",
     "X-Auth-Session": "The session (`sid`), where the token names one.",
-    "X-Auth-Username": "The user name, with the scope `profile`.",
-    "X-Auth-Email": "The e-mail address, with the scope `email` and only when it is verified.",
+    "X-Auth-Username": "The user name, with the scope `profile`; none beyond 1,024 characters.",
+    "X-Auth-Email": "The e-mail address, with the scope `email`, when it is verified; none beyond 1,024 characters.",
 }
 
 
@@ -71,21 +76,29 @@ class ForwardAuth:
 
 @lru_cache(maxsize=REMEMBERED_IDENTITIES)
 def _identity(token: VerifiedAccessToken) -> CIMultiDict[str]:
-    """The identity as field values; what is not ASCII is percent-encoded UTF-8, and so is the percent sign.
+    """The identity as field values; what is not ASCII is percent-encoded UTF-8, and so are the percent sign and
+    blanks at either end.
 
     A proxy asks for each picture of a page, so what a verified token says is put into words once. (A response copies
     the fields it is made with.)
     """
-    profile = token.profile
+    profile, scopes = token.profile, token.scope.tokens
+    username = profile.get("preferred_username") if "profile" in scopes else None
+    email = profile.get("email") if "email" in scopes and profile.get("email_verified") is True else None
     values = {
         "X-Auth-Subject": token.subject,
         "X-Auth-Issuer": token.issuer,
         "X-Auth-Client": token.client_id,
         "X-Auth-Scope": str(token.scope),
         "X-Auth-Session": token.session_id,
-        "X-Auth-Username": profile.get("preferred_username"),
-        "X-Auth-Email": profile.get("email") if profile.get("email_verified") is True else None,
     }
     fields = CIMultiDict(NO_STORE)
-    fields.update({name: quote(str(value), safe=HEADER_SAFE) for name, value in values.items() if value})
+    fields.update({name: _field_value(str(value)) for name, value in values.items() if value})
+    for name, value in (("X-Auth-Username", username), ("X-Auth-Email", email)):
+        if value and len(encoded := _field_value(str(value))) <= MAX_PROFILE_CHARACTERS:
+            fields[name] = encoded
     return fields
+
+
+def _field_value(text: str) -> str:
+    return OUTER_BLANKS.sub(lambda blanks: "%20" * len(blanks[0]), quote(text, safe=HEADER_SAFE))

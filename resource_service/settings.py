@@ -37,6 +37,7 @@ class IssuerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     status_list_prefix: str | None = None
     token_profile: TokenProfile = "rfc9068"
     algorithms: Algorithms = ("RS256",)
+    unlabelled_algorithm: Algorithm | None = None
 
 
 def _check_identifier(url: str, settings: Mapping[str, Any]) -> str:
@@ -63,6 +64,16 @@ def _check_status_lists(prefix: str | None, issuer: str, settings: Mapping[str, 
         StatusListPrefix(prefix, issuer=issuer, plain_http_hosts=settings["plain_http_hosts"])
 
 
+def _check_unlabelled_algorithm(algorithm: str | None, settings: Mapping[str, Any]) -> str | None:
+    _check_among(algorithm, settings["algorithms"])
+    return algorithm
+
+
+def _check_among(algorithm: str | None, algorithms: tuple[str, ...]) -> None:
+    if algorithm is not None and algorithm not in algorithms:
+        raise ValueError("must be one of the algorithms, for keys that do not name theirs")
+
+
 def _check_database_url(url: Secret, _settings: Mapping[str, Any]) -> Secret:
     parse_database_url(url.reveal())
     return url
@@ -83,6 +94,7 @@ def _check_trusted_issuers(
         _check_jwks_uri(trusted.jwks_uri, settings)
         _check_jwks_uri(trusted.revocations_uri, settings)
         _check_status_lists(trusted.status_list_prefix, trusted.issuer, settings)
+        _check_among(trusted.unlabelled_algorithm, trusted.algorithms)
         if trusted.issuer in known:
             raise ValueError("must not name an issuer twice, nor RESOURCE_ISSUER again")
         known.add(trusted.issuer)
@@ -117,6 +129,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
         "jwks_uri": _check_jwks_uri,
         "revocations_uri": _check_jwks_uri,
         "status_list_prefix": _check_status_list_prefix,
+        "unlabelled_algorithm": _check_unlabelled_algorithm,
         "database_url": _check_database_url,
         "metrics_port": _check_metrics_port,
         "trusted_issuers": _check_trusted_issuers,
@@ -138,6 +151,7 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
 
     token_profile: TokenProfile = "rfc9068"
     algorithms: Algorithms = ("RS256",)
+    unlabelled_algorithm: Algorithm | None = None
     trusted_issuers: tuple[IssuerSettings, ...] = ()
     leeway_seconds: Annotated[int, Meta(ge=0, le=MAX_LEEWAY_SECONDS)] = LEEWAY_SECONDS
     max_token_seconds: Annotated[int, Meta(ge=1, le=86_400)] = MAX_LIFETIME_SECONDS

@@ -18,6 +18,9 @@ ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
 ENTITY_TAGS = re.compile(rf"[ \t,]*{ENTITY_TAG.pattern}(?:[ \t]*,[ \t,]*{ENTITY_TAG.pattern})*[ \t,]*")
 """A list of them; empty elements are passed over (RFC 9110 section 5.6.1)."""
 
+MAX_CHARACTERS = 4_096
+"""Of one field, however many lines it came in: some 100 tags of ours. Reading what is longer would hold the loop up."""
+
 
 @dataclass(frozen=True, slots=True)
 class EntityTags:
@@ -70,6 +73,8 @@ def _parse(field: str, lines: Sequence[str] | None) -> EntityTags | None:
     if lines is None:
         return None
     value = ", ".join(lines)
+    if len(value) > MAX_CHARACTERS:
+        raise InvalidRequest(f"{field} is too long.")
     if value.strip(" \t") == "*":
         return EntityTags(any=True)
     if not ENTITY_TAGS.fullmatch(value):

@@ -30,16 +30,37 @@ async def test_a_good_token_is_let_through_with_its_identity(service: RunningRes
 async def test_profile_claims_travel_as_ascii(service: RunningResourceService) -> None:
     """A name that is not ASCII is percent-encoded, so that no proxy or backend reads it in another way."""
     profile = {"preferred_username": "jürgen 100%", "email": "j@example.org", "email_verified": True}
-    answer = await service.caller("j", profile=profile).get("/verify")
+    answer = await service.caller("j", scope="profile email", profile=profile).get("/verify")
     assert answer.headers["X-Auth-Username"] == "j%C3%BCrgen 100%25"
     assert answer.headers["X-Auth-Email"] == "j@example.org"
+
+
+async def test_subjects_that_differ_in_blanks_stay_two(service: RunningResourceService) -> None:
+    """Blanks at either end of a field value are dropped on the way, so they travel encoded."""
+    for subject, sent in ((" bob", "%20bob"), ("bob ", "bob%20"), ("  bob  b ", "%20%20bob  b%20"), ("bob", "bob")):
+        answer = await service.caller(subject).get("/verify")
+        assert answer.headers["X-Auth-Subject"] == sent
+
+
+async def test_a_profile_is_told_by_its_scopes(service: RunningResourceService) -> None:
+    """Claims that an issuer adds without the scope are not handed on, nor what a proxy might have no room for."""
+    profile = {"preferred_username": "ann", "email": "ann@example.org", "email_verified": True}
+    answer = await service.caller("ann", scope="data:read", profile=profile).get("/verify")
+    assert not {"X-Auth-Username", "X-Auth-Email"} & set(answer.headers)
+    long = {"preferred_username": "€" * 114, "email": "a" * 1_025, "email_verified": True}
+    answer = await service.caller("ann", scope="profile email", profile=long).get("/verify")
+    assert answer.status == 204
+    assert not {"X-Auth-Username", "X-Auth-Email"} & set(answer.headers)
+    fits = {"preferred_username": "€" * 113, "email": "a" * 1_024, "email_verified": True}
+    answer = await service.caller("ann", scope="profile email", profile=fits).get("/verify")
+    assert (len(answer.headers["X-Auth-Username"]), len(answer.headers["X-Auth-Email"])) == (1_017, 1_024)
 
 
 @pytest.mark.parametrize("verified", [False, None])
 async def test_an_unverified_address_is_not_an_identity(service: RunningResourceService, verified: bool | None) -> None:
     """Hostile cases, CVE-2026-55076: an e-mail address that nobody verified is not handed on."""
     profile = {"email": "victim@example.org"} | ({} if verified is None else {"email_verified": verified})
-    answer = await service.caller("mallory", profile=profile).get("/verify")
+    answer = await service.caller("mallory", scope="email", profile=profile).get("/verify")
     assert answer.status == 204
     assert "X-Auth-Email" not in answer.headers
 

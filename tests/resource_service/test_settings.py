@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from resource_service.app import protected_resource
 from resource_service.settings import ResourceSettings
 from shared.settings import SettingsError
 
@@ -228,3 +229,17 @@ def test_the_databases_password_is_not_shown(capsys: pytest.CaptureFixture[str])
     """Printing the settings, as a debugger or a log would, shows no secret."""
     settings = load(DATABASE_URL="postgresql://u:canary314@h/n")
     assert "canary314" not in repr(settings) + str(settings)
+
+
+def test_keys_without_a_name_of_their_algorithm_get_one_of_those_accepted() -> None:
+    """`alg` is optional in a key set (RFC 7517 section 4.4); which one is meant, the operator says."""
+    settings = load(UNLABELLED_ALGORITHM="RS256")
+    (issuer,) = protected_resource(settings).issuers
+    assert issuer.unlabelled_algorithm == "RS256"
+    assert problems(UNLABELLED_ALGORITHM="ES256")
+    assert problems(UNLABELLED_ALGORITHM="none")
+    assert load(ALGORITHMS='["ES256"]', UNLABELLED_ALGORITHM="ES256").unlabelled_algorithm == "ES256"
+    other = {"issuer": "https://a.example", "algorithms": ["ES256"]}
+    assert problems(TRUSTED_ISSUERS=json.dumps([{**other, "unlabelled_algorithm": "RS256"}]))
+    settings = load(TRUSTED_ISSUERS=json.dumps([{**other, "unlabelled_algorithm": "ES256"}]))
+    assert [issuer.unlabelled_algorithm for issuer in protected_resource(settings).issuers] == [None, "ES256"]

@@ -91,6 +91,17 @@ def test_what_is_malformed_is_refused(field: str, value: str) -> None:
         parse((field, value))
 
 
+@pytest.mark.parametrize("field", ["If-Match", "If-None-Match"])
+def test_what_is_too_long_is_refused_before_it_is_read(field: str) -> None:
+    """In one line or in many: 4,096 characters in all."""
+    tags = ['"a"'] * 820
+    assert getattr(parse((field, ", ".join(tags[:819]))), field.lower().replace("-", "_")).match_strongly("a")
+    with pytest.raises(InvalidRequest, match=f"{field} is too long"):
+        parse((field, ", ".join(tags)))
+    with pytest.raises(InvalidRequest, match=f"{field} is too long"):
+        parse(*((field, tag) for tag in tags))
+
+
 @pytest.mark.parametrize(
     ("fields", "etag", "holds"),
     [
