@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
@@ -195,6 +195,9 @@ def _dress(response: web.StreamResponse, presented: str) -> None:
 
 async def begin_answer(request: web.Request, response: web.StreamResponse) -> None:
     """Send the head of an answer whose body a handler writes piece by piece, with what every answer carries."""
+    if request.method == hdrs.METH_HEAD:
+        # What was written now would stand where the next answer is expected.
+        raise RuntimeError("HEAD is answered without a body")
     _dress(response, request_id.get() or new_request_id())
     await response.prepare(request)
 

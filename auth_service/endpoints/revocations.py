@@ -37,6 +37,14 @@ _DOCUMENT: dict[str, Any] = {
     "description": "A JWS in compact form; docs/revocation.md has its members.",
 }
 
+_STREAM = {
+    hdrs.CONTENT_TYPE: EVENT_STREAM,
+    hdrs.CACHE_CONTROL: "no-store",
+    hdrs.VARY: hdrs.ACCEPT,
+    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+    "X-Accel-Buffering": "no",  # nginx would keep events to itself until a buffer is full
+}
+
 
 class RevocationsEndpoint:
     """Gives out the feed whole, from a place on, held until there is news, or as a stream of events."""
@@ -71,6 +79,8 @@ class RevocationsEndpoint:
     async def get(self, request: web.Request) -> web.StreamResponse:
         after = _read_position(request)
         if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
+            if request.method == hdrs.METH_HEAD:
+                return web.Response(headers=_STREAM)
             return await self._stream(request, after)
         wait_seconds = _read_wait(request)
         document = await self._feed.document(after, wait_seconds=wait_seconds)
@@ -102,15 +112,7 @@ class RevocationsEndpoint:
             form = _event_id(last)
             after = START if form is None else Position(int(form[1]), form[2])
         document = await self._feed.document(after)
-        response = web.StreamResponse(
-            headers={
-                hdrs.CONTENT_TYPE: EVENT_STREAM,
-                hdrs.CACHE_CONTROL: "no-store",
-                hdrs.VARY: hdrs.ACCEPT,
-                hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
-                "X-Accel-Buffering": "no",  # nginx would keep events to itself until a buffer is full
-            }
-        )
+        response = web.StreamResponse(headers=_STREAM)
         await begin_answer(request, response)
         while True:
             await _send(request, response, _event_head(document), document.body, b"\n\n")

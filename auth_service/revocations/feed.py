@@ -39,14 +39,18 @@ VOUCH_SECONDS: Final = 5.0
 """For how long what was read of the database is given out when it cannot be read again."""
 REUSE_SECONDS: Final = 3.0
 """For how long a signed document is given out again; readers refuse one that is a minute old."""
-KEPT_DOCUMENTS: Final = 32
+RECENT_ENDS: Final = 16
+"""Ends of the feed that are remembered: where readers stand who waited for what was just revoked. Their documents are
+made before all others, and never refused."""
 MAX_WAITING: Final = 10_000
 """Readers that may wait at a time; the next ones are answered at once."""
 MAX_PAGES_READ: Final = 2
 """Pages of the feed read from the database at a time."""
-MAX_CATCHING_UP: Final = 64
-"""Different pages that may be asked for at a time; the next ones are told to come back. Readers at one position share
-a page."""
+MAX_CATCHING_UP: Final = 32
+"""Documents that are kept for those who stand elsewhere, and so many may be in the making; who asks for one more is
+told to come back. Readers at one position share a document."""
+MAX_GUESSED: Final = 8
+"""How many of these may be in the making for a number without a mark: anybody can count."""
 MAX_IN_LINE: Final = 64
 """Entries up to which a document is encoded on the event loop; a longer one goes to a thread."""
 NOTHING: Final = FeedPart(0, (), None)
@@ -110,6 +114,29 @@ class _Making:
         return self.task.result().serves(head, monotonic)
 
 
+class _Pages:
+    """Documents that are made or were, by where they begin: so many are kept, and so many read at a time."""
+
+    def __init__(self, most: int, *, at_a_time: int) -> None:
+        self.documents: OrderedDict[Position, _Making] = OrderedDict()
+        self.reading = asyncio.Semaphore(at_a_time)
+        self._most = most
+
+    def find(self, after: Position, head: Position, monotonic: float) -> _Making | None:
+        making = self.documents.get(after)
+        return making if making is not None and making.serves(head, monotonic) else None
+
+    def make_room(self, after: Position) -> None:
+        """Let the oldest that are made go. FeedUnavailable while too many are in the making."""
+        in_the_making = [position for position, making in self.documents.items() if not making.task.done()]
+        guessed = sum(not position.mark for position in in_the_making)
+        if len(in_the_making) >= self._most or (after != START and not after.mark and guessed >= MAX_GUESSED):
+            raise FeedUnavailable("Too many readers are catching up with the revocation feed.")
+        for position in [position for position in self.documents if position not in in_the_making]:
+            if len(self.documents) >= self._most:
+                del self.documents[position]
+
+
 @dataclass(slots=True)
 class FeedFigures:
     """What the feed did since the start, and how many wait now."""
@@ -135,9 +162,10 @@ class RevocationFeed:
         self._look: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._documents: OrderedDict[Position, _Making] = OrderedDict()
-        self._pages = asyncio.Semaphore(MAX_PAGES_READ)
-        self._catching_up = 0
+        self._recent_ends: OrderedDict[Position, None] = OrderedDict.fromkeys([START])
+        self._expected = _Pages(2 * RECENT_ENDS, at_a_time=1)
+        self._others = _Pages(MAX_CATCHING_UP, at_a_time=MAX_PAGES_READ)
+        self._lookups: dict[Position, asyncio.Task[bool]] = {}
         self._is_closed = False
         self.figures = FeedFigures()
 
@@ -249,27 +277,56 @@ class RevocationFeed:
         former = self._head
         self._head = Head(position, read_at, read_monotonic)
         self.figures.looks += 1
-        if former is not None and former.position != position and not self._is_closed:
-            self._moved.set()
-            self._moved = asyncio.Event()
+        if former is not None and former.position != position:
+            self._remember_end(former.position)
+            if not self._is_closed:
+                self._moved.set()
+                self._moved = asyncio.Event()
+
+    def _remember_end(self, position: Position) -> None:
+        self._recent_ends[position] = None
+        while len(self._recent_ends) > RECENT_ENDS:
+            oldest = next(end for end in self._recent_ends if end != START)
+            del self._recent_ends[oldest]
 
     async def _document(self, after: Position, head: Head) -> SignedDocument:
-        kept = self._documents.get(after)
-        if kept is None or not kept.serves(head.position, self._clock.monotonic()):
-            task = asyncio.create_task(self._make(after, head), name="revocation document")
+        if after in self._recent_ends or _is_at(after, head.position):
+            return await self._page(self._expected, after, head)
+        # Where somebody stands is theirs to say: pages for readers that lag, or pretend to, must not keep the end from
+        # being read for everybody else, and what was made up is answered with one and the same page.
+        is_kept = self._others.find(after, head.position, self._clock.monotonic()) is not None
+        if is_kept or await self._is_known(after, head):
+            return await self._page(self._others, after, head)
+        return await self._page(self._expected, START, head)
+
+    async def _is_known(self, after: Position, head: Head) -> bool:
+        """Whether the feed has been at this position; callers that come together share one reading."""
+        lookup = self._lookups.get(after)
+        if lookup is None:
+            lookup = asyncio.create_task(
+                self._storage.read(lambda records: _is_known(records, after, head.position)), name="revocation position"
+            )
+            self._lookups[after] = lookup
+            lookup.add_done_callback(_look_at_failure)
+            lookup.add_done_callback(lambda _task: self._lookups.pop(after))
+        return await asyncio.shield(lookup)
+
+    async def _page(self, pages: _Pages, after: Position, head: Head) -> SignedDocument:
+        kept = pages.find(after, head.position, self._clock.monotonic())
+        if kept is None:
+            pages.make_room(after)
+            task = asyncio.create_task(self._make(pages, after, head), name="revocation document")
             task.add_done_callback(_look_at_failure)
-            kept = self._documents[after] = _Making(head.position, task)
-            self._documents.move_to_end(after)
-            while len(self._documents) > KEPT_DOCUMENTS:
-                self._documents.popitem(last=False)
+            kept = pages.documents[after] = _Making(head.position, task)
         # Shielded: a reader that goes away does not take the document from the others.
         return await asyncio.shield(kept.task)
 
-    async def _make(self, after: Position, head: Head) -> SignedDocument:
+    async def _make(self, pages: _Pages, after: Position, head: Head) -> SignedDocument:
         if _is_at(after, head.position):
             begun, part = after.seq, NOTHING
         else:
-            begun, part = await self._catch_up(after, head)
+            async with pages.reading:
+                begun, part = await self._storage.read(lambda records: _read_part(records, after, head.position))
         reached = part.reached if part.reached is not None and part.size == MAX_ENTRIES else head.position
         document = RevocationDocument(
             issuer=self._issuer,
@@ -287,24 +344,14 @@ class RevocationFeed:
         self.figures.signatures += 1
         return SignedDocument(body, begun, reached, head.position, self._clock.monotonic())
 
-    async def _catch_up(self, after: Position, head: Head) -> tuple[int, FeedPart]:
-        """The entries behind a position. Where somebody stands is theirs to say, so only a few are served at a time:
-        pages for readers that lag, or pretend to, must not keep the end from being read for everybody else."""
-        if self._catching_up >= MAX_CATCHING_UP:
-            raise FeedUnavailable("Too many readers are catching up with the revocation feed.")
-        self._catching_up += 1
-        try:
-            async with self._pages:
-                return await self._storage.read(lambda records: _read_part(records, after, head.position))
-        finally:
-            self._catching_up -= 1
+
+def _is_known(records: Records, after: Position, head: Position) -> bool:
+    return after.seq <= head.seq and (not after.mark or records.revocations.contains(after))
 
 
 def _read_part(records: Records, after: Position, head: Position) -> tuple[int, FeedPart]:
-    feed = records.revocations
-    is_known = after.seq <= head.seq and (not after.mark or feed.contains(after))
-    begun = after.seq if is_known else START.seq
-    return begun, feed.between(begun, head.seq, limit=MAX_ENTRIES)
+    begun = after.seq if _is_known(records, after, head) else START.seq
+    return begun, records.revocations.between(begun, head.seq, limit=MAX_ENTRIES)
 
 
 def _is_at(after: Position, head: Position) -> bool:

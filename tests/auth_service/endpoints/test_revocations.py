@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from contextlib import suppress
 
@@ -24,6 +25,7 @@ from shared.revocation_feed import MAX_ENTRIES, MEDIA_TYPE, Position, RevokedKin
 from tests.auth_service.feed import FeedReader, verified
 from tests.auth_service.running import EACH_DATABASE, NEW_PASSWORD, PASSWORD, AuthClient, in_database, running_auth
 from tests.clock import FrozenClock
+from tests.wire import read_reply
 
 FULL_BYTES = 450_000
 """A little less than what a full document takes."""
@@ -204,6 +206,58 @@ async def test_a_waiting_reader_hears_at_once(auth: AuthClient, auth_settings: A
         await end
         assert len((await waiting).entries) == 1
         assert loop.time() - begun < 10
+
+
+@EACH_DATABASE
+async def test_positions_that_are_made_up_share_one_page(auth: AuthClient, auth_settings: AuthSettings) -> None:
+    """Whoever makes up marks without end costs no signature, fills no place and keeps nobody from hearing anything."""
+    feed, tokens = FeedReader(auth), await auth.new_user()
+    await append(auth_settings, *(f"s{number}" for number in range(20)))
+    await auth.pass_time(1)
+    await feed.read()
+    strangers = [FeedReader(auth, Position(1 + number % 20, secrets.token_urlsafe(8))) for number in range(300)]
+    before = await _figure(auth, "signatures")
+    waiting = asyncio.create_task(feed.read("&wait=20"))
+    await until_waiting(auth, 1)
+    flood = asyncio.gather(*(stranger.read() for stranger in strangers))
+    assert (await auth.post("/logout", token=tokens.access_token)).status == 204
+    assert len((await waiting).entries) == 1
+    assert {document.after for document in await flood} == {0}
+    assert await _figure(auth, "signatures") - before <= 4
+
+
+async def test_readers_who_wait_are_served_before_all_others(
+    auth: AuthClient, auth_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those who count up or lag only a few pages are made at a time; where others have just been is no such page."""
+    feed, tokens = FeedReader(auth), await auth.new_user()
+    await append(auth_settings, *(f"s{number}" for number in range(20)))
+    await auth.pass_time(1)
+    await feed.read()
+    monkeypatch.setattr(feed_module, "MAX_GUESSED", 0)
+    refused = await auth.get("/revocations?after=7")
+    assert (refused.status, "Retry-After" in refused.headers) == (503, True)
+    waiting = asyncio.create_task(feed.read("&wait=20"))
+    await until_waiting(auth, 1)
+    await auth.post("/logout", token=tokens.access_token)
+    assert len((await waiting).entries) == 1
+    assert (await FeedReader(auth).read()).head == 21
+
+
+async def test_a_stream_has_a_head_and_no_body_for_who_asks_for_that(auth: AuthClient) -> None:
+    """HEAD: what follows on the connection is the next answer, and nothing of an event."""
+    tokens = await auth.new_user()
+    await auth.post("/logout", token=tokens.access_token)
+    lines = "HTTP/1.1\r\nHost: localhost\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", auth.port)
+    for accept in ("text/event-stream", "*/*"):
+        writer.write(f"HEAD /revocations {lines}Accept: {accept}\r\n\r\nGET /livez {lines}\r\n".encode())
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert (b"text/event-stream" in head) == (accept == "text/event-stream")
+            assert (await read_reply(reader)).json() == {"status": "alive"}
+    writer.close()
 
 
 async def test_nothing_new_is_said_when_the_time_is_up(auth: AuthClient) -> None:
