@@ -10,7 +10,8 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ from shared.clock import Clock, SystemClock
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that this task answers; it stands on every line logged meanwhile."""
 
+PACE_SECONDS = 1.0
 MASK = "[redacted]"
 SECRET_NAMES = re.compile(
     r"(?i)(password|passphrase|secret|token|authorization|cookie|credential|assertion|private|master_key|dpop|api_?key)"
@@ -63,6 +65,26 @@ def configure_logging(service: str, *, level: str = "info", clock: Clock | None 
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
     logging.captureWarnings(True)
+
+
+class PacedLines:
+    """One line a second of each kind, so that a flood of failures does not fill the disk."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[Hashable, float] = {}
+        self._left_out: Counter[Hashable] = Counter()
+
+    def left_out(self, kind: Hashable, seconds: float) -> int | None:
+        """How many of this kind were left out since the last line, which is to be said; None for one to leave out.
+
+        `seconds` are any clock's that runs on; the kinds must be few.
+        """
+        said_at = self._said_at.get(kind)
+        if said_at is not None and seconds - said_at < PACE_SECONDS:
+            self._left_out[kind] += 1
+            return None
+        self._said_at[kind] = seconds
+        return self._left_out.pop(kind, 0)
 
 
 class _LineWriter(structlog.WriteLogger):

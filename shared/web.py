@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
-from shared.logging import request_id
+from shared.logging import PacedLines, request_id
 from shared.openapi import Answer, Operation, describe
 from shared.strict_json import strict_json_loads
 
@@ -136,6 +136,7 @@ def new_request_id() -> str:
 
 def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
     """One layer for all that every answer needs: request id, errors as JSON, headers, figures."""
+    failures = PacedLines()
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -167,14 +168,18 @@ def _answer_middleware(figures: RequestFigures, access_log: bool) -> Any:
         seconds = figures.finish(request, response.status, started)
         # Not being ready is an answer and no failure; what it waits for says so itself.
         if access_log or (response.status >= 500 and request.path != READINESS_PATH):
-            log.info(
-                "request",
-                method=request.method,
-                route=figures.route_of(request),
-                status=response.status,
-                milliseconds=round(seconds * 1000, 2),
-                remote=request.remote,
-            )
+            route = figures.route_of(request)
+            left_out = 0 if access_log else failures.left_out((route, response.status), started)
+            if left_out is not None:
+                log.info(
+                    "request",
+                    method=request.method,
+                    route=route,
+                    status=response.status,
+                    milliseconds=round(seconds * 1000, 2),
+                    remote=request.remote,
+                    **({"left_out": left_out} if left_out else {}),
+                )
         return response
 
     return answer

@@ -20,7 +20,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.logging import MASK, configure_logging, redact_text, request_id
+from shared.logging import MASK, PacedLines, configure_logging, redact_text, request_id
 from tests.clock import FrozenClock
 
 CANARY = "canaryQ7xW2"
@@ -209,3 +209,14 @@ def test_masking_long_hostile_text_takes_little_time(piece: str) -> None:
     begun = time.thread_time()
     redact_text(piece * 20_000)
     assert time.thread_time() - begun < 1
+
+
+def test_of_many_lines_of_a_kind_one_is_said_each_second() -> None:
+    """The next one tells how many were left out; other kinds are not held back by it."""
+    paced = PacedLines()
+    assert paced.left_out("busy", 100.0) == 0
+    assert [paced.left_out("busy", 100.0 + number / 10) for number in range(10)] == [None] * 10
+    assert paced.left_out("other", 100.5) == 0
+    assert paced.left_out("busy", 101.0) == 10
+    assert paced.left_out("busy", 101.5) is None
+    assert paced.left_out("busy", 110.0) == 1
