@@ -52,11 +52,12 @@ from auth_service.tokens.sign_in import SignIn
 from auth_service.tokens.token_issuer import TokenIssuer
 from shared.clock import Clock, SystemClock
 from shared.cors import CrossOrigin
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
 from shared.openapi import OpenApiDocument
 from shared.serving import Listener
+from shared.transactions import DatabaseUnavailable
 from shared.version import VERSION
 from shared.web import Health, create_app
 

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from resource_service.user_data.kept_reads import KeptReads
 from resource_service.user_data.preconditions import Preconditions
 from resource_service.user_data.tables import items, owners
 from shared.clock import Clock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.database_version import Version
 from shared.errors import PreconditionFailed
+from shared.transactions import DatabaseUnavailable
+from shared.upsert import insert_into
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PAGE_BYTES = 262_144
@@ -178,13 +179,11 @@ def _lock_owner(connection: Connection, owner: Owner) -> Any:
 
 @lru_cache
 def _insert_or_lock(dialect: str) -> Executable:
-    # Both dialects spell it alike but have a class each; only the one in use is imported, the other costs 2 MB.
-    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(owners)
+    insert = insert_into(owners, dialect)
     # An update that changes nothing: DO NOTHING would neither lock nor return the row that is there.
     unchanged = {"issuer": insert.excluded.issuer}
     statement = insert.on_conflict_do_update(index_elements=["issuer", "subject"], set_=unchanged)
-    locked: Executable = statement.returning(owners.c.id, owners.c.item_count, owners.c.byte_count)
-    return locked
+    return statement.returning(owners.c.id, owners.c.item_count, owners.c.byte_count)
 
 
 # Parameters of a WHERE clause begin with `of_`: a plain column name would be taken for one to set.
