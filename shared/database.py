@@ -8,7 +8,7 @@ costs several times as much.) The transactions are `shared.transactions`', migra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -86,6 +86,28 @@ class Database:
         for lane in {self._lanes.reads, self._lanes.vital, self._lanes.writes}:
             await lane.close()
         await asyncio.to_thread(self.engine.dispose)
+
+
+class DatabaseReadiness:
+    """Ready while the database, once it is migrated, can be read: a condition of being able to serve
+    (`shared.web.Readiness`)."""
+
+    name = "database"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def report(self) -> tuple[bool, Mapping[str, object]]:
+        try:
+            await self._database.read(_read_revision, vital=True)
+        except DatabaseUnavailable:
+            return False, {}
+        return True, {}
+
+
+def _read_revision(connection: Connection) -> None:
+    # A table that every service has; SQLite answers what names no table without a look at the file.
+    connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,6 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.database_version import Version
 from shared.errors import PreconditionFailed
-from shared.transactions import DatabaseUnavailable
 from shared.upsert import insert_into
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,16 +54,6 @@ class ItemStore:
         self._clock = clock
         self._items: KeptReads[Item] = KeptReads(version)
         self._pages: KeptReads[Page] = KeptReads(version)
-
-    name = "database"
-
-    async def report(self) -> tuple[bool, Mapping[str, object]]:
-        """Whether the items can be read: a condition of being able to serve (shared.web.Readiness)."""
-        try:
-            await self._database.read(lambda connection: connection.execute(_ANY).first(), vital=True)
-        except DatabaseUnavailable:
-            return False, {}
-        return True, {}
 
     async def find(self, owner: Owner, name: str) -> Item | None:
         """The item, or None where this owner has none of that name."""
@@ -193,7 +181,6 @@ _ITEM = (items.c.owner_id == bindparam("of_owner")) & _NAMED
 _OWNER = owners.c.id == bindparam("of_id")
 _SIZE = (func.length(items.c.value) + func.length(items.c.name)).label("size")
 
-_ANY = select(owners.c.id).limit(1)
 _FIND = select(items.c.value, items.c.etag).join(owners).where(_OWNED, _NAMED)
 _FOLLOWING = items.c.name > bindparam("of_after")
 _ALL = select(items.c.name, items.c.value).join(owners).where(_OWNED, _FOLLOWING).order_by(items.c.name)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 import shared.lane
 import shared.postgresql_engine
 import shared.sqlite_engine
-from shared.database import Database, parse_database_url
+from shared.database import Database, DatabaseReadiness, parse_database_url
 from shared.transactions import DatabaseUnavailable
 
 metadata = MetaData()
@@ -382,6 +382,33 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         await database.read(total)
     assert "canary314" not in repr(logs) + repr(refused.value) + repr(refused.value.__cause__)
     await database.close()
+
+
+async def test_readiness_is_being_able_to_read(database: Database) -> None:
+    """With a schema it is ready, also while every other reader waits; where nobody listens it is not."""
+    await database.write(
+        lambda connection: connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+    )
+    release = threading.Event()
+    reads = [asyncio.create_task(database.read(lambda _connection: release.wait(5))) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    assert await DatabaseReadiness(database).report() == (True, {})
+    assert not any(read.done() for read in reads)
+    release.set()
+    await asyncio.gather(*reads)
+    absent = Database.open("postgresql://nobody@127.0.0.1:1/none")
+    assert await DatabaseReadiness(absent).report() == (False, {})
+    await absent.close()
+
+
+async def test_a_file_that_is_no_service_s_is_not_ready(sqlite: Database, sqlite_file: Path) -> None:
+    """An empty file, and one that is no database, cannot be served from, though SQLite opens them."""
+    assert await DatabaseReadiness(sqlite).report() == (False, {})
+    await sqlite.close()
+    sqlite_file.write_bytes(b"no database " * 1000)
+    broken = Database.open(f"sqlite:///{sqlite_file}")
+    assert await DatabaseReadiness(broken).report() == (False, {})
+    await broken.close()
 
 
 async def test_a_long_statement_is_ended(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

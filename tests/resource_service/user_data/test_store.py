@@ -328,14 +328,6 @@ async def test_a_listing_has_the_order_of_code_points(store: ItemStore) -> None:
 # What fails.
 
 
-async def test_readiness_is_being_able_to_read(store: ItemStore, database_url: str) -> None:
-    """With tables it is ready; with a database that has none, or is no database, it is not."""
-    assert await store.report() == (True, {})
-    absent = Database.open("postgresql://nobody@127.0.0.1:1/none")
-    assert await ItemStore(absent, UNKNOWN, Quota(1, 1), FrozenClock()).report() == (False, {})
-    await absent.close()
-
-
 async def test_a_write_that_failed_leaves_the_item_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile cases, Storage: when storage fails in the middle, nothing half written is ever seen."""
     monkeypatch.setattr("shared.sqlite_engine.BUSY_SECONDS", 0.1)
