@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import argon2
@@ -52,7 +52,7 @@ from auth_service.tokens.sign_in import SignIn
 from auth_service.tokens.token_issuer import TokenIssuer
 from shared.clock import Clock, SystemClock
 from shared.cors import CrossOrigin
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database, DatabaseReadiness
 from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
 from shared.openapi import OpenApiDocument
@@ -194,22 +194,6 @@ async def password_links_of(settings: AuthSettings, storage: SqlStorage, clock: 
         yield PasswordLinks(storage, hasher, PasswordPolicy(SERVICE_WORDS), Devices(()), clock)
     finally:
         await hasher.close()
-
-
-class DatabaseReadiness:
-    """Ready while the database answers."""
-
-    name = "database"
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def report(self) -> tuple[bool, Mapping[str, object]]:
-        try:
-            await self._database.read(lambda connection: connection.exec_driver_sql("SELECT 1").first(), vital=True)
-        except DatabaseUnavailable:
-            return False, {}
-        return True, {}
 
 
 def master_keys(settings: AuthSettings) -> MasterKeys:

@@ -51,9 +51,9 @@ def serve() -> None:
     from auth_service.app import open_listeners
     from auth_service.commands.console import fail, load_settings
     from auth_service.keys.sealing import MasterKeyUnusable
-    from shared.database import DatabaseUnavailable
     from shared.logging import configure_logging
     from shared.serving import run
+    from shared.transactions import DatabaseUnavailable
 
     settings = load_settings()
     configure_logging("auth", level=settings.log_level)

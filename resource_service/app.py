@@ -19,7 +19,7 @@ from resource_service.user_data.endpoints import READ, WRITE, Listing, OneItem
 from resource_service.user_data.item import Quota
 from resource_service.user_data.store import MIGRATIONS, ItemStore
 from shared.clock import Clock, SystemClock
-from shared.database import Database
+from shared.database import Database, DatabaseReadiness
 from shared.database_version import DatabaseVersion, VersionOfTheTurn
 from shared.metrics import RequestFigures, create_metrics_app, create_registry
 from shared.migrations import migrate
@@ -73,7 +73,7 @@ async def open_resource_service(
                 ForwardAuth(protection.gate, {name: Scope(*scopes) for name, scopes in settings.forward_auth.items()}),
                 protection.metadata,
                 OpenApiDocument(title="Signet resource service", version=VERSION, server=settings.identifier),
-                Health([protection.readiness, store]),
+                Health([protection.readiness, DatabaseReadiness(database)]),
             ],
             figures=RequestFigures(registry),
             middlewares=[protection.middleware],

@@ -8,21 +8,21 @@ runs. Two processes may start together: one migrates, the other waits and finds 
 from __future__ import annotations
 
 import re
-import sqlite3
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
-from shared.database import DatabaseUnavailable
+from shared.sqlite_engine import is_busy
+from shared.transactions import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
 ADVISORY_LOCK = 0x5167_6E65_745F_0001
 """PostgreSQL's lock for migrations, one number for every process of one database."""
 LOCK_TRIES = 24
-"""How often SQLite's lock is tried for; each try waits SQLITE_BUSY_SECONDS, so this is two minutes."""
+"""How often SQLite's lock is tried for; each try waits `sqlite_engine.BUSY_SECONDS`, so this is two minutes."""
 
 
 def migrate(engine: Engine, script_location: Path) -> None:
@@ -38,7 +38,7 @@ def migrate(engine: Engine, script_location: Path) -> None:
         except (IntegrityError, DataError, ProgrammingError):
             raise  # a revision of ours is wrong
         except DBAPIError as error:
-            if last_try or not _is_locked(error):
+            if last_try or not is_busy(error.orig):
                 raise DatabaseUnavailable("The database cannot be opened.") from error
         else:
             return
@@ -67,11 +67,6 @@ def _migrate(engine: Engine, script_location: Path, newest: str) -> None:
         if not _is_current(connection, newest):
             _upgrade(connection, script_location)
             log.info("schema_migrated", revision=newest)
-
-
-def _is_locked(error: DBAPIError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return bool(code & 0xFF == sqlite3.SQLITE_BUSY)
 
 
 def run_revisions(target_metadata: MetaData) -> None:

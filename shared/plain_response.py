@@ -7,7 +7,6 @@ byte: `tests/shared/test_plain_response.py` holds the two beside each other.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -15,9 +14,12 @@ from aiohttp.helpers import must_be_empty_body, rfc822_formatted_time, should_re
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion10, HttpVersion11
 from aiohttp.http_writer import StreamWriter, _serialize_headers
 
+from shared.slow_client import cut_off_after
+
 NOT_MODIFIED: Final = 304
 DRAIN_SECONDS: Final = 60.0
-"""How long a client may take for a response; the largest that are written whole have 2 MiB."""
+"""How long a client may take for a response. Longer than for a piece of one (`shared.slow_client`): it is all there, a
+listing of some 400 kB at the most by default, and while it is taken nobody else waits for a place."""
 
 
 def is_plain(response: web.StreamResponse) -> bool:
@@ -63,15 +65,5 @@ async def send_plain(request: web.BaseRequest, response: web.Response) -> None:
     writer._eof = response._eof_sent = True
     response._body_length = writer.output_size
     if writer.protocol.writing_paused:
-        await _drain(request, writer)
-
-
-async def _drain(request: web.BaseRequest, writer: StreamWriter) -> None:
-    """Wait until the client has taken it; one that does not in time is cut off, for what waits is held in memory."""
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
+        async with cut_off_after(DRAIN_SECONDS, request):
             await writer.drain()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionAbortedError("the client does not read") from None

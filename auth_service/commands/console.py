@@ -17,10 +17,11 @@ from auth_service.keys.sealing import MasterKeyUnusable
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from shared.clock import Clock, SystemClock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.logging import configure_logging
 from shared.migrations import is_migrated
 from shared.settings import SettingsError
+from shared.transactions import DatabaseUnavailable
 
 T = TypeVar("T")
 

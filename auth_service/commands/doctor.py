@@ -20,8 +20,9 @@ from auth_service.model.signing_key import KeyState
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
 from shared.clock import SystemClock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.migrations import is_migrated
+from shared.transactions import DatabaseUnavailable
 
 MIN_FREE_BYTES = 100 * 1_048_576
 OTHERS_MAY = 0o077

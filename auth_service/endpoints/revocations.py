@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -14,6 +13,7 @@ from shared.cors import open_to_all_origins
 from shared.errors import InvalidRequest
 from shared.openapi import Answer, Operation, describe
 from shared.revocation_feed import MEDIA_TYPE, START, Position, valid_mark
+from shared.slow_client import write_piece
 from shared.web import begin_answer, names_etag
 
 REVOCATIONS_PATH: Final = "/revocations"
@@ -23,8 +23,6 @@ HEARTBEAT_SECONDS: Final = 10.0
 """How long an event stream is silent at most: each event also says that there is nothing else."""
 PIECE_BYTES: Final = 65_536
 """Sent at a time, so that a reader that takes nothing holds no more than that of a long document."""
-PIECE_SECONDS: Final = 20.0
-"""How long a reader may take for a piece."""
 MAX_AGE_SECONDS: Final = 1
 """How long a cache may answer for us; a request that waits is not for caches."""
 
@@ -129,15 +127,9 @@ def _event_head(document: SignedDocument) -> bytes:
 
 async def _send(request: web.Request, response: web.StreamResponse, *parts: bytes) -> None:
     """Write `parts` at the pace at which the reader takes them; one that takes too long loses its connection."""
-    try:
-        for part in parts:
-            for at in range(0, len(part), PIECE_BYTES):
-                async with asyncio.timeout(PIECE_SECONDS):
-                    await response.write(memoryview(part)[at : at + PIECE_BYTES])
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionAbortedError("the reader does not read") from None
+    for part in parts:
+        for at in range(0, len(part), PIECE_BYTES):
+            await write_piece(request, response, memoryview(part)[at : at + PIECE_BYTES])
 
 
 def _read_position(request: web.Request) -> Position:

@@ -48,7 +48,7 @@ class Records(Protocol):
 class Storage(Protocol):
     """Runs work in a transaction, off the event loop: one hop to a thread carries all of it.
 
-    Both raise `shared.database.DatabaseUnavailable` when storage failed, and whatever the work raised otherwise.
+    Both raise `shared.transactions.DatabaseUnavailable` when storage failed, and whatever the work raised otherwise.
     """
 
     async def read(self, work: Callable[[Records], T], *, vital: bool = False) -> T:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from auth_service.model.account import Account, AccountState
 from auth_service.storage.tables import accounts, sessions
-from shared.database import insert_unless_taken
+from shared.upsert import insert_unless_taken
 
 _select = select(accounts)
 _find = _select.where(accounts.c.sub == bindparam("wanted"))

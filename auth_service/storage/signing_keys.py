@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, select, text, update
 
 from auth_service.model.signing_key import PUBLISHED_STATES, KeyState, SealedPrivateKey, SigningKeyRecord
 from auth_service.storage.tables import signing_keys
-from shared.database import insert_unless_taken
+from shared.upsert import insert_unless_taken
 
 _columns = signing_keys.c
 _oldest_first = (_columns.created_at, _columns.kid)

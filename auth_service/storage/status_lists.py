@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 from auth_service.model.status_list import LIST_LENGTH, MAX_DRAWS
 from auth_service.storage.bounded_delete import delete_some
 from auth_service.storage.tables import revocations, status_positions
-from shared.database import insert_unless_taken
 from shared.revocation_feed import RevokedKind, identifier_hash
+from shared.upsert import insert_unless_taken
 
 _columns = status_positions.c
 _last = select(func.max(_columns.position))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from shared.errors import (
     UnsupportedMediaType,
 )
 from shared.openapi import Answer, Operation, describe
+from shared.slow_client import write_piece
 from shared.web import begin_answer, read_json
 
 READ = "data:read"
@@ -38,8 +38,6 @@ JSON = "application/json"
 ITEM_PATH = "/userData/{name:[^/]+}"
 """Any one segment, so that a name which cannot be is told so instead of "nothing is here"."""
 PRIVATE = {"Cache-Control": "private, no-store"}
-WRITE_SECONDS = 10.0
-"""How long a client may take for one piece of a long listing."""
 MAX_STREAMS = 32
 """Long listings sent at a time: each holds about a megabyte while its client is slow."""
 
@@ -101,12 +99,12 @@ class Listing:
             await begin_answer(request, response)
             if request.method == "HEAD":
                 return response
-            await _write(request, response, _BEFORE + _members(page))
+            await write_piece(request, response, _BEFORE + _members(page))
             while page.next_after is not None:
                 page = await self._store.page(owner, page.next_after)
                 if page.items:
-                    await _write(request, response, b"," + _members(page))
-            await _write(request, response, _AFTER)
+                    await write_piece(request, response, b"," + _members(page))
+            await write_piece(request, response, _AFTER)
             return response
         finally:
             self._streams -= 1
@@ -197,17 +195,6 @@ class OneItem:
         if not await self._store.delete(_owner(request), name, preconditions):
             raise _no_such_item()
         return web.Response(status=204, headers=PRIVATE)
-
-
-async def _write(request: web.Request, response: web.StreamResponse, piece: bytes) -> None:
-    """Send a piece; a client that does not take it in time is cut off, for what waits for it is held in memory."""
-    try:
-        async with asyncio.timeout(WRITE_SECONDS):
-            await response.write(piece)
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionAbortedError("the client does not read") from None
 
 
 def _owner(request: web.Request) -> Owner:

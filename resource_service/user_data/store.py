@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ from resource_service.user_data.kept_reads import KeptReads
 from resource_service.user_data.preconditions import Preconditions
 from resource_service.user_data.tables import items, owners
 from shared.clock import Clock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.database_version import Version
 from shared.errors import PreconditionFailed
+from shared.upsert import insert_into
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PAGE_BYTES = 262_144
@@ -55,16 +54,6 @@ class ItemStore:
         self._clock = clock
         self._items: KeptReads[Item] = KeptReads(version)
         self._pages: KeptReads[Page] = KeptReads(version)
-
-    name = "database"
-
-    async def report(self) -> tuple[bool, Mapping[str, object]]:
-        """Whether the items can be read: a condition of being able to serve (shared.web.Readiness)."""
-        try:
-            await self._database.read(lambda connection: connection.execute(_ANY).first(), vital=True)
-        except DatabaseUnavailable:
-            return False, {}
-        return True, {}
 
     async def find(self, owner: Owner, name: str) -> Item | None:
         """The item, or None where this owner has none of that name."""
@@ -178,13 +167,11 @@ def _lock_owner(connection: Connection, owner: Owner) -> Any:
 
 @lru_cache
 def _insert_or_lock(dialect: str) -> Executable:
-    # Both dialects spell it alike but have a class each; only the one in use is imported, the other costs 2 MB.
-    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(owners)
+    insert = insert_into(owners, dialect)
     # An update that changes nothing: DO NOTHING would neither lock nor return the row that is there.
     unchanged = {"issuer": insert.excluded.issuer}
     statement = insert.on_conflict_do_update(index_elements=["issuer", "subject"], set_=unchanged)
-    locked: Executable = statement.returning(owners.c.id, owners.c.item_count, owners.c.byte_count)
-    return locked
+    return statement.returning(owners.c.id, owners.c.item_count, owners.c.byte_count)
 
 
 # Parameters of a WHERE clause begin with `of_`: a plain column name would be taken for one to set.
@@ -194,7 +181,6 @@ _ITEM = (items.c.owner_id == bindparam("of_owner")) & _NAMED
 _OWNER = owners.c.id == bindparam("of_id")
 _SIZE = (func.length(items.c.value) + func.length(items.c.name)).label("size")
 
-_ANY = select(owners.c.id).limit(1)
 _FIND = select(items.c.value, items.c.etag).join(owners).where(_OWNED, _NAMED)
 _FOLLOWING = items.c.name > bindparam("of_after")
 _ALL = select(items.c.name, items.c.value).join(owners).where(_OWNED, _FOLLOWING).order_by(items.c.name)

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import OperationalError
 
-import shared.database
+import shared.sqlite_engine
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.settings import AuthSettings
 from shared.database import parse_database_url
@@ -452,7 +452,7 @@ async def test_a_file_that_is_locked(
     auth_settings: AuthSettings, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process holds the lock for longer than anybody waits: 503, and afterwards all is well."""
-    monkeypatch.setattr(shared.database, "SQLITE_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(shared.sqlite_engine, "BUSY_SECONDS", 0.2)
     async with running_auth(auth_settings, clock) as auth:
         user = await new_user(auth, "alice")
         path = parse_database_url(auth_settings.database_url.reveal()).database

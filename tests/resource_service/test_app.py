@@ -11,7 +11,7 @@ import structlog
 import resource_service.app
 from resource_service.app import open_resource_service, protected_resource
 from resource_service.settings import ResourceSettings
-from shared.database import DatabaseUnavailable
+from shared.transactions import DatabaseUnavailable
 from tests.clock import FrozenClock
 from tests.issuer import LocalIssuer
 from tests.protocol.minting import signing_key

@@ -18,9 +18,11 @@ import structlog
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, event, select, text
 from sqlalchemy.exc import IntegrityError
 
-import shared.database
 import shared.lane
-from shared.database import Database, DatabaseUnavailable, parse_database_url
+import shared.postgresql_engine
+import shared.sqlite_engine
+from shared.database import Database, DatabaseReadiness, parse_database_url
+from shared.transactions import DatabaseUnavailable
 
 metadata = MetaData()
 figures = Table("figures", metadata, Column("name", String, primary_key=True), Column("count", Integer, nullable=False))
@@ -45,7 +47,7 @@ async def database(request: pytest.FixtureRequest, sqlite_file: Path) -> AsyncIt
 @pytest.fixture
 async def sqlite(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """An open SQLite database that does not wait long for a lock."""
-    monkeypatch.setattr(shared.database, "SQLITE_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(shared.sqlite_engine, "BUSY_SECONDS", 0.1)
     opened = Database.open(f"sqlite:///{sqlite_file}")
     await opened.write(metadata.create_all)
     yield opened
@@ -99,7 +101,7 @@ async def test_read_then_write_in_many_tasks_loses_no_update(sqlite: Database) -
 
 async def test_two_processes_lose_no_update(sqlite: Database, sqlite_file: Path) -> None:
     """The same between processes: each waits for the other's lock."""
-    shared.database.SQLITE_BUSY_SECONDS = 5.0  # put back by the fixture
+    shared.sqlite_engine.BUSY_SECONDS = 5.0  # put back by the fixture
     await sqlite.close()
     databases = [Database.open(f"sqlite:///{sqlite_file}") for _ in range(2)]
     await asyncio.gather(*(databases[number % 2].write(add) for number in range(100)))
@@ -319,7 +321,8 @@ def test_a_read_only_file_is_unavailable_and_then_available_again() -> None:
     # not read is loaded before.
     code = """
         import asyncio, os, pathlib, tempfile
-        from shared.database import Database, DatabaseUnavailable
+        from shared.database import Database
+        from shared.transactions import DatabaseUnavailable
 
         async def create(folder, closed):
             file = pathlib.Path(folder) / "sample.sqlite3"
@@ -381,9 +384,36 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     await database.close()
 
 
+async def test_readiness_is_being_able_to_read(database: Database) -> None:
+    """With a schema it is ready, also while every other reader waits; where nobody listens it is not."""
+    await database.write(
+        lambda connection: connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+    )
+    release = threading.Event()
+    reads = [asyncio.create_task(database.read(lambda _connection: release.wait(5))) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    assert await DatabaseReadiness(database).report() == (True, {})
+    assert not any(read.done() for read in reads)
+    release.set()
+    await asyncio.gather(*reads)
+    absent = Database.open("postgresql://nobody@127.0.0.1:1/none")
+    assert await DatabaseReadiness(absent).report() == (False, {})
+    await absent.close()
+
+
+async def test_a_file_that_is_no_service_s_is_not_ready(sqlite: Database, sqlite_file: Path) -> None:
+    """An empty file, and one that is no database, cannot be served from, though SQLite opens them."""
+    assert await DatabaseReadiness(sqlite).report() == (False, {})
+    await sqlite.close()
+    sqlite_file.write_bytes(b"no database " * 1000)
+    broken = Database.open(f"sqlite:///{sqlite_file}")
+    assert await DatabaseReadiness(broken).report() == (False, {})
+    await broken.close()
+
+
 async def test_a_long_statement_is_ended(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL ends a statement that takes too long, and the caller is told to come back."""
-    monkeypatch.setattr(shared.database, "POSTGRESQL_STATEMENT_MILLISECONDS", 50)
+    monkeypatch.setattr(shared.postgresql_engine, "STATEMENT_MILLISECONDS", 50)
     database = Database.open(postgresql_url)
     with pytest.raises(DatabaseUnavailable):
         await database.read(lambda connection: connection.execute(text("SELECT pg_sleep(5)")))
@@ -424,7 +454,7 @@ async def test_who_has_waited_too_long_is_refused(database: Database, monkeypatc
     release = threading.Event()
     running = [
         asyncio.create_task(database.write(lambda _connection: release.wait(5)))
-        for _ in range(shared.database.POSTGRESQL_CONNECTIONS)
+        for _ in range(shared.postgresql_engine.CONNECTIONS)
     ]
     await asyncio.sleep(0)
     begun = asyncio.get_running_loop().time()

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, select, text
 from sqlalchemy.exc import IntegrityError
 
-import shared.database
-from shared.database import WRITES_TOGETHER, Database, DatabaseUnavailable
+import shared.transactions
+from shared.database import Database
+from shared.transactions import WRITES_TOGETHER, DatabaseUnavailable
 from tests.commits import Held, watched
 
 metadata = MetaData()
@@ -191,7 +192,7 @@ async def test_a_commit_is_bounded(database: Database, monkeypatch: pytest.Monke
     with watched() as commits:
         await together(database, [store(number) for number in range(WRITES_TOGETHER + 6)])
     assert commits.of == [1, WRITES_TOGETHER, 6]
-    monkeypatch.setattr(shared.database, "WRITING_SECONDS", 0.0)
+    monkeypatch.setattr(shared.transactions, "WRITING_SECONDS", 0.0)
     with watched() as commits:
         outcomes = await together(database, [store(number) for number in range(100, 105)])
     assert commits.of == [1] * 6

@@ -16,8 +16,11 @@ from sqlalchemy.exc import DBAPIError
 
 import shared.database
 import shared.migrations
-from shared.database import Database, DatabaseUnavailable
+import shared.postgresql_engine
+import shared.sqlite_engine
+from shared.database import Database
 from shared.migrations import migrate, newest_revision
+from shared.transactions import DatabaseUnavailable
 
 ENVIRONMENT = """
 from sqlalchemy import MetaData
@@ -120,8 +123,8 @@ def test_processes_that_start_together_migrate_once(url: str, location: Path) ->
     code = f"""
         import pathlib, sys
         import shared.database
-        shared.database.SQLITE_BUSY_SECONDS = 0.1
-        shared.database.POSTGRESQL_STATEMENT_MILLISECONDS = 100
+        shared.sqlite_engine.BUSY_SECONDS = 0.1
+        shared.postgresql_engine.STATEMENT_MILLISECONDS = 100
         from shared.migrations import migrate
         engine = shared.database.Database.open({url!r}).engine
         sys.stdin.readline()
@@ -147,7 +150,7 @@ def test_a_database_that_stays_locked_is_unavailable(
     location: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock that is not given up ends the start, after a bounded wait, with the reason that a service prints."""
-    monkeypatch.setattr(shared.database, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(shared.sqlite_engine, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(shared.migrations, "LOCK_TRIES", 2)
     engine = Database.open(f"sqlite:///{tmp_path}/sample.sqlite3").engine
     with engine.connect() as connection:

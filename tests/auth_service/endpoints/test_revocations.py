@@ -20,6 +20,7 @@ from auth_service.model.storage import Records
 from auth_service.revocations import feed as feed_module
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import SqlStorage
+from shared import slow_client
 from shared.database import Database
 from shared.revocation_feed import MAX_ENTRIES, MEDIA_TYPE, Position, RevokedKind
 from tests.auth_service.feed import FeedReader, verified
@@ -332,7 +333,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
     auth: AuthClient, auth_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch, accept: str, pages: int
 ) -> None:
     """After a while, whichever form it asked for; who reads meanwhile is served whole."""
-    monkeypatch.setattr(revocations, "PIECE_SECONDS", 0.3)
+    monkeypatch.setattr(slow_client, "PIECE_SECONDS", 0.3)
     await append(auth_settings, *(f"s{number}" for number in range(pages * MAX_ENTRIES)))
     await auth.pass_time(1)
     head = f"GET /revocations?after=0 HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode()

@@ -29,7 +29,8 @@ from auth_service.model.session import EndReason
 from auth_service.model.storage import Records
 from auth_service.model.throttle import HOUR_SECONDS, BudgetKind, Charge
 from auth_service.storage.storage import SqlStorage
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
+from shared.transactions import DatabaseUnavailable
 from tests.auth_service.stored import CALLER, NOW, POLICY, account, password_link, session
 from tests.clock import FrozenClock
 

@@ -14,7 +14,7 @@ from auth_service.keys.private_key import PrivateKey
 from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.storage import Records, Storage
 from auth_service.storage.storage import MIGRATIONS
-from shared.database import DatabaseUnavailable
+from shared.transactions import DatabaseUnavailable
 from tests.clock import FrozenClock
 from tests.lent_databases import bring_schema
 

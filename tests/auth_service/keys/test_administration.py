@@ -15,8 +15,8 @@ from auth_service.keys.sealing import MasterKey, MasterKeys, MasterKeyUnusable, 
 from auth_service.model.signing_key import IllegalKeyMove, KeyState, SealedPrivateKey
 from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
-from shared.database import DatabaseUnavailable
 from shared.revocation_feed import START, RevokedKind
+from shared.transactions import DatabaseUnavailable
 from tests.auth_service.keys.conftest import BreakableStorage
 from tests.clock import FrozenClock
 

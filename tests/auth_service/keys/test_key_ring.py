@@ -24,7 +24,8 @@ from auth_service.model.storage import Records, Storage
 from auth_service.storage.storage import SqlStorage
 from auth_service.storage.tables import signing_keys
 from shared.clock import SystemClock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
+from shared.transactions import DatabaseUnavailable
 from tests.auth_service.keys.conftest import BreakableStorage, migrated_database
 from tests.clock import FrozenClock
 

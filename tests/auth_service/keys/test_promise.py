@@ -37,7 +37,8 @@ from auth_service.keys.sealing import MasterKey, MasterKeys, new_master_key
 from auth_service.model.signing_key import PUBLISHED_STATES, KeyState
 from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
+from shared.transactions import DatabaseUnavailable
 from tests.auth_service.keys.conftest import made_keys, migrated_database
 
 T = TypeVar("T")

@@ -14,8 +14,9 @@ from auth_service.model.revocation import revoked_session
 from auth_service.model.security_event import Act, SecurityEventKind
 from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.revocation_feed import identifier_hash
+from shared.transactions import DatabaseUnavailable
 from tests.auth_service.stored import CALLER, NOW
 from tests.commits import Held, watched
 

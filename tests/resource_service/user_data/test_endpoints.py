@@ -14,6 +14,8 @@ from aiohttp import ClientError, ClientResponse
 
 import resource_service.user_data.store
 import shared.database
+import shared.sqlite_engine
+import shared.transactions
 from tests.clock import FrozenClock
 from tests.issuer import LocalIssuer
 from tests.resource_service.running import RunningResourceService, run_resource_service
@@ -471,7 +473,7 @@ async def test_a_listing_that_breaks_off_cannot_be_taken_for_whole(
         nonlocal reads
         reads += 1
         if reads == 3:
-            raise shared.database.DatabaseUnavailable("The database is not available.")
+            raise shared.transactions.DatabaseUnavailable("The database is not available.")
         return await read(self, work)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shared.database.Database, "read", fail_at_the_third)
@@ -487,7 +489,7 @@ async def test_a_locked_database_is_503_and_recovers(
     tmp_path: Path, issuer: LocalIssuer, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hostile cases, Storage: 503 with Retry-After while it lasts, reading goes on, and no restart afterwards."""
-    monkeypatch.setattr(shared.database, "SQLITE_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(shared.sqlite_engine, "BUSY_SECONDS", 0.1)
     async with run_resource_service(tmp_path, issuer, clock) as service:
         ann = service.caller("ann")
         await ann.put("/userData/a", b"1")

@@ -18,10 +18,11 @@ from resource_service.user_data.item import Item, Owner, Quota, QuotaExceeded
 from resource_service.user_data.preconditions import UNCONDITIONAL, EntityTags, Preconditions
 from resource_service.user_data.store import MIGRATIONS, ItemStore, Page
 from resource_service.user_data.tables import items, owners
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.database_version import DatabaseVersion, VersionOfTheTurn
 from shared.errors import PreconditionFailed
 from shared.migrations import migrate
+from shared.transactions import DatabaseUnavailable
 from tests.clock import FrozenClock
 from tests.resource_service.user_data.conftest import QUOTA
 
@@ -327,17 +328,9 @@ async def test_a_listing_has_the_order_of_code_points(store: ItemStore) -> None:
 # What fails.
 
 
-async def test_readiness_is_being_able_to_read(store: ItemStore, database_url: str) -> None:
-    """With tables it is ready; with a database that has none, or is no database, it is not."""
-    assert await store.report() == (True, {})
-    absent = Database.open("postgresql://nobody@127.0.0.1:1/none")
-    assert await ItemStore(absent, UNKNOWN, Quota(1, 1), FrozenClock()).report() == (False, {})
-    await absent.close()
-
-
 async def test_a_write_that_failed_leaves_the_item_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile cases, Storage: when storage fails in the middle, nothing half written is ever seen."""
-    monkeypatch.setattr("shared.database.SQLITE_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("shared.sqlite_engine.BUSY_SECONDS", 0.1)
     database = Database.open(f"sqlite:///{tmp_path}/resource.sqlite3")
     migrate(database.engine, MIGRATIONS)
     store = ItemStore(database, UNKNOWN, QUOTA, FrozenClock())
