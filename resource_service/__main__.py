@@ -9,29 +9,26 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from resource_service.settings import ResourceSettings
 from shared.settings import SettingsError
 
-COMMANDS = {
-    "serve": "serve in the foreground until SIGTERM or Ctrl-C; requests in flight are finished (the default)",
-    "check-settings": "say whether the settings allow a start, and what in them is worth a look",
-}
-
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the command that `arguments` name, configured by `environ`; return the exit code."""
-    command = _parse(arguments)
+    given = _parse(arguments)
     try:
         settings = ResourceSettings.load(environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    return serve(settings) if command == "serve" else check_settings(settings)
+    code: int = given.run(settings, given)
+    return code
 
 
-def serve(settings: ResourceSettings) -> int:
-    # Imported here: the other commands need no web server.
+def serve(settings: ResourceSettings, _given: argparse.Namespace) -> int:
+    # Imported here, as in the others: no command needs what another one does, and help needs none of it.
     from resource_service.app import open_listeners
     from shared.logging import configure_logging
     from shared.serving import run
@@ -42,23 +39,69 @@ def serve(settings: ResourceSettings) -> int:
     return run(lambda: open_listeners(settings), ready_line=ready_line)
 
 
-def check_settings(settings: ResourceSettings) -> int:
+def check_settings(settings: ResourceSettings, _given: argparse.Namespace) -> int:
     for warning in settings.warnings():
         print(f"note: {warning}")
     print("the settings allow a start")
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> str:
+def backup(settings: ResourceSettings, given: argparse.Namespace) -> int:
+    from resource_service import commands
+
+    commands.backup(settings, given.file)
+    return 0
+
+
+def restore(settings: ResourceSettings, given: argparse.Namespace) -> int:
+    from resource_service import commands
+
+    commands.restore(settings, given.file, confirmed=given.yes)
+    return 0
+
+
+def erase(settings: ResourceSettings, given: argparse.Namespace) -> int:
+    from resource_service import commands
+    from resource_service.user_data.item import Owner
+
+    owner = Owner(settings.issuer if given.issuer is None else given.issuer, given.subject)
+    commands.erase(settings, owner, confirmed=given.yes)
+    return 0
+
+
+COMMANDS = {
+    serve: ("serve", "serve in the foreground until SIGTERM or Ctrl-C; requests in flight are finished (the default)"),
+    check_settings: ("check-settings", "say whether the settings allow a start, and what in them is worth a look"),
+    backup: ("backup", "write the embedded database to a new file; the service may be running"),
+    restore: ("restore", "put a backup in the place of the embedded database; the service must be stopped"),
+    erase: ("erase", "delete everything that one owner has; the service may be running"),
+}
+"""Each command, its name and what it does."""
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m resource_service",
+        usage="%(prog)s [-h] [command ...]",
         description="The resource service, configured by RESOURCE_* (see .env.example).",
-        epilog="commands:\n" + "\n".join(f"  {name:<15} {text}" for name, text in COMMANDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("command", nargs="?", choices=COMMANDS, default="serve", metavar="command", help="see below")
-    return str(parser.parse_args(arguments).command)
+    parser.set_defaults(run=serve)
+    commands = parser.add_subparsers(title="commands", metavar="command", prog=parser.prog)
+    parsers = {}
+    for run, (name, text) in COMMANDS.items():
+        sentence = f"{text[0].upper()}{text[1:]}."
+        parsers[run] = commands.add_parser(name, help=text, description=sentence, allow_abbrev=False)
+        parsers[run].set_defaults(run=run)
+    parsers[backup].add_argument("file", type=Path, metavar="FILE", help="must not exist")
+    parsers[restore].add_argument("file", type=Path, metavar="FILE", help="what `backup` wrote")
+    parsers[erase].add_argument(
+        "subject", metavar="SUBJECT", help="the account's `sub`; put -- before one that begins with -"
+    )
+    parsers[erase].add_argument("--issuer", metavar="URL", help="whose account it was (RESOURCE_ISSUER)")
+    for run in (restore, erase):
+        parsers[run].add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,12 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
     access_log: bool = False
 
     @property
+    def embedded_file(self) -> Path | None:
+        """The file of the embedded database; None with PostgreSQL."""
+        url = parse_database_url(self.database_url.reveal())
+        return Path(str(url.database)) if url.drivername.startswith("sqlite") else None
+
+    @property
     def kept_key_sets(self) -> Path | None:
         """Where the newest good key set of each issuer is kept; None keeps none."""
         return self.key_set_folder or self._beside_the_database("key-sets")
@@ -192,8 +198,8 @@ class ResourceSettings(Settings, frozen=True, kw_only=True):
 
     def _beside_the_database(self, folder: str) -> Path | None:
         """A folder of that name where the database is a file."""
-        url = parse_database_url(self.database_url.reveal())
-        return Path(str(url.database)).parent / folder if url.drivername.startswith("sqlite") else None
+        file = self.embedded_file
+        return None if file is None else file.parent / folder
 
     def _plain_hosts(self) -> Iterator[str]:
         urls = [self.identifier, self.issuer, self.jwks_uri, self.revocations_uri, self.status_list_prefix]

@@ -53,16 +53,16 @@ def write_private_file(path: Path, content: bytes | Iterable[bytes], *, replace:
                 os.link(draft, path)
             except FileExistsError:
                 # Whoever made it may not have come to this yet, and what is built on the file must not outlive it.
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
                 return False
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return True
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A new name is durable only once its folder is.
+def sync_folder(folder: Path) -> None:
+    """Make durable what was created or renamed in `folder`: a new name is so only once its folder is."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

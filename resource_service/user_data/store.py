@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,10 @@ ITEM_BYTES = 200
 """What an item takes in memory beside its value."""
 ETAG_BYTES = 16
 """Random, so that an item deleted and made again never has a tag it had before."""
+ERASED_TOGETHER = 100
+"""What one transaction of an erasure removes at most: 6.5 MB, because on SQLite everything else waits for it."""
+ERASE_PAUSE_SECONDS = 0.01
+"""Between two of them: whoever waits for SQLite's one writer comes in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,14 @@ class Stored:
 
     etag: str
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure removed; bytes count the values and the names."""
+
+    items: int
+    bytes: int
 
 
 class ItemStore:
@@ -143,6 +156,20 @@ class ItemStore:
 
         return await self._database.write(work)
 
+    async def erase(self, owner: Owner) -> Erased:
+        """Delete everything that the owner has, a few items at a time; what is written after the last of them stays.
+
+        When it raises, some may be gone, and the counts are right: it can be called again.
+        """
+        items_gone = bytes_gone = 0
+        while True:
+            step, is_done = await self._database.write(lambda connection: _erase_some(connection, owner))
+            items_gone += step.items
+            bytes_gone += step.bytes
+            if is_done:
+                return Erased(items_gone, bytes_gone)
+            await asyncio.sleep(ERASE_PAUSE_SECONDS)
+
     def _check_quota(self, account: Any, item_count: int, byte_count: int) -> None:
         # What does not grow is let through, also for an owner whom a lowered limit has left above it.
         if item_count > max(self._quota.items, account.item_count):
@@ -165,6 +192,24 @@ def _lock_owner(connection: Connection, owner: Owner) -> Any:
     return connection.execute(_insert_or_lock(connection.dialect.name), row).one()
 
 
+def _erase_some(connection: Connection, owner: Owner) -> tuple[Erased, bool]:
+    """Delete the first items of the owner's; whether they were the last, and the owner's row went with them."""
+    account = connection.execute(_LOCK, _of(owner)).first()
+    if account is None:
+        return Erased(0, 0), True
+    first = connection.execute(_FIRST, {"of_owner": account.id}).all()
+    step = Erased(len(first), sum(row.size for row in first))
+    if first:
+        connection.execute(_DELETE_UP_TO, {"of_owner": account.id, "of_last": first[-1].name})
+    is_done = len(first) < ERASED_TOGETHER or len(first) == account.item_count
+    if is_done:
+        connection.execute(_FORGET, {"of_id": account.id})
+    else:
+        counts = {"item_count": account.item_count - step.items, "byte_count": account.byte_count - step.bytes}
+        connection.execute(_COUNT, {"of_id": account.id, **counts})
+    return step, is_done
+
+
 @lru_cache
 def _insert_or_lock(dialect: str) -> Executable:
     insert = insert_into(owners, dialect)
@@ -177,7 +222,8 @@ def _insert_or_lock(dialect: str) -> Executable:
 # Parameters of a WHERE clause begin with `of_`: a plain column name would be taken for one to set.
 _OWNED = (owners.c.issuer == bindparam("of_issuer")) & (owners.c.subject == bindparam("of_subject"))
 _NAMED = items.c.name == bindparam("of_name")
-_ITEM = (items.c.owner_id == bindparam("of_owner")) & _NAMED
+_OF_OWNER = items.c.owner_id == bindparam("of_owner")
+_ITEM = _OF_OWNER & _NAMED
 _OWNER = owners.c.id == bindparam("of_id")
 _SIZE = (func.length(items.c.value) + func.length(items.c.name)).label("size")
 
@@ -191,5 +237,7 @@ _CURRENT = select(items.c.etag, _SIZE).where(_ITEM)
 _INSERT = items.insert()
 _REPLACE = items.update().where(_ITEM)
 _DELETE = items.delete().where(_ITEM)
+_FIRST = select(items.c.name, _SIZE).where(_OF_OWNER).order_by(items.c.name).limit(ERASED_TOGETHER)
+_DELETE_UP_TO = items.delete().where(_OF_OWNER, items.c.name <= bindparam("of_last"))
 _FORGET = owners.delete().where(_OWNER)
 _COUNT = owners.update().where(_OWNER)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,69 +13,42 @@ import pytest
 from shared.clock import SystemClock
 from tests.end_to_end.deployment import free_ports
 from tests.issuer import LocalIssuer
+from tests.resource_service.process import ROOT, SECONDS, answering, run, serving
 from tests.wire import exchange
 
-ROOT = Path(__file__).parents[2]
-SECONDS = 60
-
-
-def environment(folder: Path, **settings: str) -> dict[str, str]:
-    """This process's environment, with the settings given and no others, and the data in `folder`."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESOURCE_")}
-    given = {"DATABASE_URL": f"sqlite:///{folder}/resource.sqlite3", **settings}
-    return {**inherited, "PYTHONPATH": str(ROOT), **{f"RESOURCE_{name}": value for name, value in given.items()}}
-
-
-def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "resource_service", *arguments],
-        cwd=folder,
-        env=environment(folder, **settings),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """The service, killed at the end when it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resource_service", *arguments],
-        cwd=folder,
-        env=environment(folder, **settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    killer = threading.Timer(SECONDS, process.kill)
-    killer.start()
-    try:
-        yield process
-    finally:
-        killer.cancel()
-        process.kill()
-        process.communicate()
-
-
-async def answering(port: int) -> None:
-    """Wait until the issuer's keys are there."""
-    async with asyncio.timeout(SECONDS):
-        while (await exchange(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")).status != 200:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+COMMANDS = {"serve", "check-settings", "backup", "restore", "erase"}
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     """`--help` says what can be done and where the settings are explained."""
     finished = run(tmp_path, "--help")
     assert finished.returncode == 0
-    assert {"serve", "check-settings"} <= set(finished.stdout.split())
+    assert set(finished.stdout.split()) >= COMMANDS
     assert "RESOURCE_" in finished.stdout
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("--verbose",), ("serve", "more")])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
+    """`COMMAND -h` needs no settings and makes nothing."""
+    finished = run(tmp_path, command, "-h", PORT="nonsense")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith(f"usage: python -m resource_service {command} [-h]")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_checks_need_no_web_server(tmp_path: Path) -> None:
+    """A command imports what it needs and no more."""
+    program = "import sys; from resource_service.__main__ import main; main(['check-settings'], {})"
+    program += "; sys.exit(bool({'aiohttp', 'alembic'} & set(sys.modules)))"
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=SECONDS, check=False
+    )
+    assert finished.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("--verbose",), ("serve", "more"), ("backup",), ("restore", "--yes"), ("erase",)]
+)
 def test_an_unknown_command_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Exit code 2, with the usage on stderr."""
     finished = run(tmp_path, *arguments)
@@ -88,7 +56,10 @@ def test_an_unknown_command_is_refused(tmp_path: Path, arguments: tuple[str, ...
     assert finished.stderr.startswith("usage:")
 
 
-@pytest.mark.parametrize("arguments", [(), ("serve",), ("check-settings",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("serve",), ("check-settings",), ("backup", "a"), ("restore", "a", "--yes"), ("erase", "ann", "--yes")],
+)
 def test_settings_that_allow_no_start_are_said_and_nothing_else(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Every problem on stderr, exit code 2, no value shown, nothing opened or made."""
     finished = run(tmp_path, *arguments, PORT="canary314", ISSUER="http://canary314.example", TYPO="canary314")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, func, select
 import resource_service.user_data.store
 from resource_service.user_data.item import Item, Owner, Quota, QuotaExceeded
 from resource_service.user_data.preconditions import UNCONDITIONAL, EntityTags, Preconditions
-from resource_service.user_data.store import MIGRATIONS, ItemStore, Page
+from resource_service.user_data.store import MIGRATIONS, Erased, ItemStore, Page
 from resource_service.user_data.tables import items, owners
 from shared.database import Database
 from shared.database_version import DatabaseVersion, VersionOfTheTurn
@@ -138,6 +139,93 @@ async def test_a_refused_first_write_leaves_no_owner(store: ItemStore, database:
     assert await counted(database) == [(2, 5)]
     for name in ("a", "b"):
         await store.delete(ANN, name, UNCONDITIONAL)
+    assert await counted(database) == []
+
+
+# Erasure.
+
+
+async def filled(database: Database, owner: Owner, names: list[str]) -> ItemStore:
+    """A store with room, in which the owner has an item of 10 bytes and its name for each of `names`."""
+    store = ItemStore(database, UNKNOWN, Quota(items=1_000, bytes=100_000), FrozenClock())
+    for name in names:
+        await store.put(owner, name, b"0123456789", UNCONDITIONAL)
+    return store
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_an_erasure_takes_everything_of_one_owner(database: Database, count: int) -> None:
+    """However many steps it takes: items and owner go, what others have stays, and it is said how much went."""
+    store = await filled(database, ANN, [f"n{number:03}" for number in range(count)])
+    for other in OTHERS:
+        await store.put(other, "n000", b"1", UNCONDITIONAL)
+    assert await store.erase(ANN) == Erased(count, 14 * count)
+    assert await listing(store, ANN) == {}
+    for other in OTHERS:
+        assert await listing(store, other) == {"n000": b"1"}
+    assert await counted(database) == [(1, 5)] * len(OTHERS)
+
+
+async def test_where_there_is_nothing_nothing_is_erased(store: ItemStore, database: Database) -> None:
+    """Neither for an owner whom nobody knows nor for one who was erased already; none is made by it."""
+    assert await store.erase(ANN) == Erased(0, 0)
+    await store.put(ANN, "a", b"1", UNCONDITIONAL)
+    assert await store.erase(ANN) == Erased(1, 2)
+    assert await store.erase(ANN) == Erased(0, 0)
+    assert await counted(database) == []
+
+
+async def test_who_was_erased_begins_with_nothing_used_up(store: ItemStore) -> None:
+    """The limits are an owner's own again; a former tag does not come back."""
+    former = [await store.put(ANN, f"n{number}", b"1" * 100, UNCONDITIONAL) for number in range(5)]
+    await store.erase(ANN)
+    again = [await store.put(ANN, f"n{number}", b"1" * 100, ONLY_NEW) for number in range(5)]
+    assert {stored.etag for stored in former}.isdisjoint(stored.etag for stored in again)
+    with pytest.raises(QuotaExceeded):
+        await store.put(ANN, "n5", b"1", UNCONDITIONAL)
+
+
+async def test_another_process_sees_an_erasure_at_once(stores: list[ItemStore]) -> None:
+    """What it has read and kept is not given again."""
+    await stores[0].put(ANN, "a", b"1", UNCONDITIONAL)
+    for _ in range(2):
+        assert await stores[1].find(ANN, "a") is not None
+        assert await listing(stores[1], ANN) == {"a": b"1"}
+    await stores[0].erase(ANN)
+    assert await stores[1].find(ANN, "a") is None
+    assert await listing(stores[1], ANN) == {}
+
+
+async def test_an_erasure_that_was_interrupted_can_be_gone_on_with(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two steps the counts are true; the next one takes the rest."""
+    store = await filled(database, ANN, [f"n{number:03}" for number in range(150)])
+
+    async def interrupted(_seconds: float) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("resource_service.user_data.store.asyncio.sleep", interrupted)
+    with pytest.raises(InterruptedError):
+        await store.erase(ANN)
+    assert await counted(database) == [(50, 700)]
+    assert await store.erase(ANN) == Erased(50, 700)
+    assert await counted(database) == []
+
+
+async def test_writing_during_an_erasure_keeps_the_counts_true(stores: list[ItemStore], database: Database) -> None:
+    """Each write is wholly before or wholly after; the erasure ends although the owner goes on."""
+    await filled(database, ANN, [f"n{number:03}" for number in range(250)])
+
+    async def work(number: int) -> None:
+        for _ in range(10):
+            with contextlib.suppress(QuotaExceeded):
+                await stores[number % 2].put(ANN, f"n{number:03}", b"1", UNCONDITIONAL)
+            await stores[number % 2].delete(ANN, f"n{number:03}", UNCONDITIONAL)
+
+    await asyncio.gather(*(work(number) for number in range(0, 250, 50)), *(store.erase(ANN) for store in stores))
+    await counted(database)
+    await stores[0].erase(ANN)
     assert await counted(database) == []
 
 
