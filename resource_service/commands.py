@@ -15,11 +15,12 @@ from resource_service.settings import ResourceSettings
 from resource_service.user_data.item import Owner, Quota
 from resource_service.user_data.store import MIGRATIONS, Erased, ItemStore
 from shared.clock import SystemClock
-from shared.database import Database, DatabaseUnavailable
+from shared.database import Database
 from shared.database_version import DatabaseVersion
 from shared.logging import configure_logging, redact_text
 from shared.migrations import is_migrated
 from shared.sqlite_backup import BackupRefused, EmbeddedDatabase, NotEmbedded
+from shared.transactions import DatabaseUnavailable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

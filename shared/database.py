@@ -96,13 +96,24 @@ class DatabaseReadiness:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._look: asyncio.Task[bool] | None = None
 
     async def report(self) -> tuple[bool, Mapping[str, object]]:
+        # Whoever asks while a look is under way has it, too: a crowd must not make it look as if the database failed.
+        if self._look is None:
+            self._look = asyncio.create_task(self._answers(), name="database readiness")
+            self._look.add_done_callback(self._end_look)
+        return await asyncio.shield(self._look), {}
+
+    async def _answers(self) -> bool:
         try:
             await self._database.read(_read_revision, vital=True)
         except DatabaseUnavailable:
-            return False, {}
-        return True, {}
+            return False
+        return True
+
+    def _end_look(self, _look: asyncio.Task[bool]) -> None:
+        self._look = None
 
 
 def _read_revision(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 PIECE_SECONDS: Final = 20.0
 """How long a client may take for one piece of an answer."""
@@ -20,6 +20,9 @@ async def write_piece(request: web.Request, response: web.StreamResponse, piece:
 
     ConnectionError when the client left or was cut off. A piece has some 10 to 300 kB.
     """
+    if request.method == hdrs.METH_HEAD:
+        # It would stand where the next answer is expected.
+        raise RuntimeError("HEAD is answered without a body")
     async with cut_off_after(PIECE_SECONDS, request):
         await response.write(piece)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict, istr
 
 from shared.errors import ContentTooLarge, InvalidRequest, ServiceError, UnsupportedMediaType
@@ -200,9 +200,9 @@ def _dress(response: web.StreamResponse, presented: str) -> None:
 
 async def begin_answer(request: web.Request, response: web.StreamResponse) -> None:
     """Send the head of an answer whose body a handler writes piece by piece, with what every answer carries."""
-    if request.method == hdrs.METH_HEAD:
-        # What was written now would stand where the next answer is expected.
-        raise RuntimeError("HEAD is answered without a body")
+    if request.version < HttpVersion11:
+        # Without a length or chunks only the end of the connection tells where the answer ends (RFC 9112 section 6.3).
+        response.force_close()
     _dress(response, request_id.get() or new_request_id())
     await response.prepare(request)
 

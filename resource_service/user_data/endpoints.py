@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ ITEM_PATH = "/userData/{name:[^/]+}"
 PRIVATE = {"Cache-Control": "private, no-store"}
 MAX_STREAMS = 32
 """Long listings sent at a time: each holds about a megabyte while its client is slow."""
+MAX_STREAMS_OF_ONE = 2
+"""How many of them one user may have."""
 
 _BEFORE, _AFTER = b'{"status":"Success","data":{', b"}}"
 _LISTING_SCHEMA: Mapping[str, Any] = {
@@ -65,7 +68,7 @@ class Listing:
 
     def __init__(self, store: ItemStore) -> None:
         self._store = store
-        self._streams = 0
+        self._streams: Counter[Owner] = Counter()
 
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.get("/userData", self.get)]
@@ -91,9 +94,9 @@ class Listing:
 
         Each item is as it was at some moment while the listing was sent; one that does not change is in it once.
         """
-        if self._streams >= MAX_STREAMS:
+        if self._streams[owner] >= MAX_STREAMS_OF_ONE or self._streams.total() >= MAX_STREAMS:
             raise Unavailable("Too many long listings are being sent.")
-        self._streams += 1
+        self._streams[owner] += 1
         try:
             response = web.StreamResponse(headers={**PRIVATE, "Content-Type": JSON})
             await begin_answer(request, response)
@@ -107,7 +110,9 @@ class Listing:
             await write_piece(request, response, _AFTER)
             return response
         finally:
-            self._streams -= 1
+            self._streams[owner] -= 1
+            if not self._streams[owner]:
+                del self._streams[owner]
 
 
 class OneItem:

@@ -99,7 +99,7 @@ class ItemStore:
             room = PAGE_BYTES
             for name, value in rows:
                 found.append((name, value))
-                room -= len(value)
+                room -= len(name) + len(value)
                 if room <= 0:
                     rows.close()
                     return Page(found, name)

@@ -401,6 +401,17 @@ async def test_readiness_is_being_able_to_read(database: Database) -> None:
     await absent.close()
 
 
+async def test_a_crowd_that_asks_shares_a_look(database: Database) -> None:
+    """More callers at once than the database's waiting room holds: none is told that it failed."""
+    await database.write(
+        lambda connection: connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+    )
+    readiness = DatabaseReadiness(database)
+    reports = await asyncio.gather(*(readiness.report() for _ in range(2_000)))
+    assert {ready for ready, _ in reports} == {True}
+    assert await readiness.report() == (True, {})
+
+
 async def test_a_file_that_is_no_service_s_is_not_ready(sqlite: Database, sqlite_file: Path) -> None:
     """An empty file, and one that is no database, cannot be served from, though SQLite opens them."""
     assert await DatabaseReadiness(sqlite).report() == (False, {})

@@ -189,6 +189,7 @@ async def test_one_that_must_be_durable_makes_all_of_them_durable(database: Data
 
 async def test_a_commit_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces, and in time: what is left goes with the next one, in its order."""
+    monkeypatch.setattr(shared.transactions, "WRITING_SECONDS", 60.0)
     with watched() as commits:
         await together(database, [store(number) for number in range(WRITES_TOGETHER + 6)])
     assert commits.of == [1, WRITES_TOGETHER, 6]

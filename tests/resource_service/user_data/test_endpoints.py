@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientError, ClientResponse
+from aiohttp import ClientError, ClientResponse, web
 
 import resource_service.user_data.store
 import shared.database
 import shared.sqlite_engine
 import shared.transactions
+from resource_service.protection import ACCESS_TOKEN
+from resource_service.user_data import endpoints
+from shared.slow_client import write_piece
 from tests.clock import FrozenClock
 from tests.issuer import LocalIssuer
 from tests.resource_service.running import RunningResourceService, run_resource_service
@@ -456,6 +459,56 @@ async def test_a_listing_that_ends_with_a_piece_is_well_formed(
     for name in "abc":
         await ann.put(f"/userData/{name}", b"1")
     assert await listing(await ann.get()) == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_nobody_takes_the_places_for_long_listings_from_others(
+    service: RunningResourceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of one user may be under way at a time, however slowly they are taken; the third comes back later."""
+    monkeypatch.setattr(resource_service.user_data.store, "PAGE_BYTES", 1)
+    ann, bob = service.caller("ann"), service.caller("bob")
+    for caller in (ann, bob):
+        for name in "abc":
+            await caller.put(f"/userData/{name}", b"1")
+    goes_on, held = asyncio.Event(), 0
+
+    async def slowly(request: web.Request, response: web.StreamResponse, piece: bytes) -> None:
+        nonlocal held
+        if not goes_on.is_set() and request[ACCESS_TOKEN].subject == "ann":
+            held += 1
+            await goes_on.wait()
+        await write_piece(request, response, piece)
+
+    monkeypatch.setattr(endpoints, "write_piece", slowly)
+    listings = [asyncio.create_task(ann.get()) for _ in range(endpoints.MAX_STREAMS_OF_ONE)]
+    async with asyncio.timeout(10):
+        while held < len(listings):  # noqa: ASYNC110 - counted where the service sends
+            await asyncio.sleep(0.01)
+    await assert_refused(await ann.get(), 503, "temporarily_unavailable")
+    assert await listing(await bob.get()) == {"a": 1, "b": 1, "c": 1}
+    goes_on.set()
+    for answer in await asyncio.gather(*listings):
+        assert await listing(answer) == {"a": 1, "b": 1, "c": 1}
+    assert await listing(await ann.get()) == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_a_long_listing_ends_an_old_client_s_connection(
+    service: RunningResourceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP/1.0 knows no chunks: only the end of the connection tells where the answer ends."""
+    monkeypatch.setattr(resource_service.user_data.store, "PAGE_BYTES", 1)
+    ann = service.caller("ann")
+    for name in "abc":
+        await ann.put(f"/userData/{name}", b"1")
+    lines = ("GET /userData HTTP/1.0", "Connection: keep-alive", f"Authorization: Bearer {ann.token}", "", "")
+    request = "\r\n".join(lines).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(request * 2)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    assert answer.endswith(b'\r\n\r\n{"status":"Success","data":{"a":1,"b":1,"c":1}}')
+    assert answer.count(b"HTTP/1.0 200") == 1
 
 
 async def test_a_listing_that_breaks_off_cannot_be_taken_for_whole(
