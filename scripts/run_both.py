@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auth_service.settings import AuthSettings
+from resource_service.settings import ResourceSettings
 from shared.health import answers
+from shared.settings import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
@@ -145,8 +148,12 @@ async def run(environ: Mapping[str, str]) -> int:
             await asyncio.wait({*ends, asked}, return_when=asyncio.FIRST_COMPLETED)
         if signalled.is_set():
             return 0
-        code = next(process.returncode for process in processes if process.returncode is not None)
-        return 128 - code if code < 0 else code or 1
+        for service, process in zip(SERVICES, processes, strict=False):
+            if process.returncode is not None:
+                code = 128 - process.returncode if process.returncode < 0 else process.returncode or 1
+                print(f"{service.package} ended with exit code {code}; the other is stopped", file=sys.stderr)
+                return code
+        raise AssertionError("one of them has ended")
     finally:
         if ready is not None:
             ready.cancel()
@@ -161,16 +168,32 @@ def print_what_to_try(environ: Mapping[str, str]) -> None:
     print(f"\nTry it:\n\n{lines}\nCtrl-C stops them.", flush=True)
 
 
+def refused_settings(environ: Mapping[str, str]) -> list[SettingsError]:
+    """What each service would refuse to start with."""
+    refused = []
+    for load in (AuthSettings.load, ResourceSettings.load):
+        try:
+            load(environ)
+        except SettingsError as error:
+            refused.append(error)
+    return refused
+
+
 def main() -> int:
-    """Refuse to start on a taken port, otherwise run."""
-    problems = taken_ports(os.environ)
+    """Refuse to start with settings that a service refuses, or on a taken port; otherwise run."""
+    environ = joined(os.environ)
+    refused = refused_settings(environ)
+    for error in refused:
+        print(error, file=sys.stderr)
+    problems = taken_ports(environ)
     if problems:
         print("cannot start, another program has the port:", file=sys.stderr)
         for problem in problems:
             print(f"  - {problem}", file=sys.stderr)
         print("Stop that program, or set another port.", file=sys.stderr)
-        return 1
-    return asyncio.run(run(joined(os.environ)))
+    if refused or problems:
+        return 2 if refused else 1
+    return asyncio.run(run(environ))
 
 
 if __name__ == "__main__":

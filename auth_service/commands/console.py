@@ -28,6 +28,10 @@ T = TypeVar("T")
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+WITH_IDENTIFIER = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""The context settings of a command that takes an identifier: one in 64 key and session ids begins with a hyphen, and
+such a one is no option."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 

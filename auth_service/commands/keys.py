@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from auth_service.app import key_settings, master_keys
-from auth_service.commands.console import fail, instant, json_option, run, show
+from auth_service.commands.console import WITH_IDENTIFIER, fail, instant, json_option, run, show
 from auth_service.keys.administration import KeyAdministration, UnknownKey
 from auth_service.model.signing_key import IllegalKeyMove
 from auth_service.settings import AuthSettings
@@ -51,7 +51,7 @@ def rotate(*, as_json: bool) -> None:
     show(run(work), as_json=as_json)
 
 
-@keys.command()
+@keys.command(context_settings=WITH_IDENTIFIER)
 @click.argument("kid")
 @click.option("--lost-master-key", is_flag=True, help="The master key that sealed the present keys is gone for good.")
 @click.confirmation_option(prompt="Tokens that this key signed will be refused. Revoke it?")

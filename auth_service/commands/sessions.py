@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from auth_service.app import administration_of, session_policy
-from auth_service.commands.console import fail, instant, json_option, run, show
+from auth_service.commands.console import WITH_IDENTIFIER, fail, instant, json_option, run, show
 from auth_service.identity.accounts import OPERATOR
 from auth_service.identity.sessions import Ending, Sessions
 from auth_service.model.caller import NOWHERE
@@ -20,7 +20,7 @@ def sessions() -> None:
     """List and end sessions."""
 
 
-@sessions.command("list")
+@sessions.command("list", context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @json_option
 def list_sessions(username: str, *, as_json: bool) -> None:
@@ -44,7 +44,7 @@ def list_sessions(username: str, *, as_json: bool) -> None:
     show(run(work), as_json=as_json)
 
 
-@sessions.command()
+@sessions.command(context_settings=WITH_IDENTIFIER)
 @click.argument("sid")
 @json_option
 def end(sid: str, *, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def end(sid: str, *, as_json: bool) -> None:
     show(run(work), as_json=as_json)
 
 
-@sessions.command("end-all")
+@sessions.command("end-all", context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @json_option
 def end_all(username: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from auth_service.app import accounts_of, administration_of, password_links_of
-from auth_service.commands.console import fail, instant, json_option, run, show
+from auth_service.commands.console import WITH_IDENTIFIER, fail, instant, json_option, run, show
 from auth_service.endpoints.set_password import password_link
 from auth_service.identity.accounts import Registration
 from auth_service.identity.administration import AccountAdministration
@@ -69,7 +69,7 @@ def list_users(*, after: str, limit: int, as_json: bool) -> None:
     show(run(work), as_json=as_json)
 
 
-@users.command()
+@users.command(context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @click.option("--email", default=None)
 @click.option("--name", default=None, help="The name to show.")
@@ -94,7 +94,7 @@ def add(username: str, *, email: str | None, name: str | None, link: LinkWish | 
     show(run(work), as_json=as_json)
 
 
-@users.command("set-password")
+@users.command("set-password", context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @link_options
 @json_option
@@ -118,7 +118,7 @@ def set_password(username: str, *, link: LinkWish | None, as_json: bool) -> None
     _change(username, change, as_json=as_json)
 
 
-@users.command()
+@users.command(context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @json_option
 def disable(username: str, *, as_json: bool) -> None:
@@ -126,7 +126,7 @@ def disable(username: str, *, as_json: bool) -> None:
     _change(username, lambda administration, account: administration.disable(account.sub), as_json=as_json)
 
 
-@users.command()
+@users.command(context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @json_option
 def enable(username: str, *, as_json: bool) -> None:
@@ -134,7 +134,7 @@ def enable(username: str, *, as_json: bool) -> None:
     _change(username, lambda administration, account: administration.enable(account.sub), as_json=as_json)
 
 
-@users.command()
+@users.command(context_settings=WITH_IDENTIFIER)
 @click.argument("username")
 @click.confirmation_option(prompt="The account and its sessions go for good. Delete it?")
 @json_option

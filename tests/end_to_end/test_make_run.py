@@ -137,6 +137,7 @@ def test_when_one_dies_the_other_is_stopped(make_run: MakeRun, which: int) -> No
     services = make_run.services()
     os.kill(services[which], signal.SIGKILL)
     assert make_run.process.wait(END_SECONDS) == 128 + signal.SIGKILL
+    assert f"{('auth_service', 'resource_service')[which]} ended with exit code 137" in make_run.output()
     assert not [pid for pid in services if Path(f"/proc/{pid}").exists()]
 
 
@@ -148,6 +149,22 @@ def test_settings_that_are_refused_end_both(tmp_path: Path) -> None:
         assert "AUTH_REGISTRATION" in running.output()
     finally:
         running.end()
+
+
+def test_all_problems_of_both_are_told_at_once(tmp_path: Path) -> None:
+    """Settings of either service and taken ports, in one go; nothing is started."""
+    with socket.socket() as other_program:
+        other_program.bind(("127.0.0.1", 0))
+        other_program.listen()
+        port = other_program.getsockname()[1]
+        running = MakeRun(tmp_path, AUTH_PROT="1", RESOURCE_PROT="2", RESOURCE_METRICS_PORT=str(port))
+        try:
+            assert running.process.wait(END_SECONDS) == 2
+            for name in ("AUTH_PROT", "RESOURCE_PROT", "RESOURCE_METRICS_PORT"):
+                assert name in running.output()
+            assert "service ready" not in running.output()
+        finally:
+            running.end()
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
