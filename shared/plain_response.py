@@ -20,6 +20,8 @@ NOT_MODIFIED: Final = 304
 DRAIN_SECONDS: Final = 60.0
 """How long a client may take for a response. Longer than for a piece of one (`shared.slow_client`): it is all there, a
 listing of some 400 kB at the most by default, and while it is taken nobody else waits for a place."""
+MAX_UNTAKEN_BYTES: Final = 33_554_432
+"""What may wait for clients of this process together; a client that would make it more is cut off."""
 
 
 def is_plain(response: web.StreamResponse) -> bool:
@@ -65,5 +67,29 @@ async def send_plain(request: web.BaseRequest, response: web.Response) -> None:
     writer._eof = response._eof_sent = True
     response._body_length = writer.output_size
     if writer.protocol.writing_paused:
-        async with cut_off_after(DRAIN_SECONDS, request):
-            await writer.drain()
+        await _untaken.wait(request, writer)
+
+
+class _Untaken:
+    """Counts what waits in memory for clients that are slow to take it."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    async def wait(self, request: web.BaseRequest, writer: StreamWriter) -> None:
+        transport = writer.transport
+        if transport is None:
+            raise ConnectionResetError("the client left")
+        waiting = transport.get_write_buffer_size()
+        if self._bytes + waiting > MAX_UNTAKEN_BYTES:
+            transport.abort()
+            raise ConnectionAbortedError("too much waits for clients that do not read")
+        self._bytes += waiting
+        try:
+            async with cut_off_after(DRAIN_SECONDS, request):
+                await writer.drain()
+        finally:
+            self._bytes -= waiting
+
+
+_untaken = _Untaken()

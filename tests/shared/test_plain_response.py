@@ -181,6 +181,32 @@ async def test_a_client_that_does_not_read_holds_the_next_answer_back() -> None:
     assert answered == 30
 
 
+async def test_all_that_do_not_read_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who would make it more is cut off at once; who reads is served all the while, and places come back."""
+    monkeypatch.setattr(plain_response, "MAX_UNTAKEN_BYTES", 3_000_000)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * (10_000 if "Connection" in request.headers else 1_000_000))
+
+    async def open_idle(port: int) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        return writer
+
+    async with serve(_app(handler)) as port:
+        for _ in range(2):
+            idle = [await open_idle(port) for _ in range(12)]
+            await asyncio.sleep(1)
+            assert 0 < plain_response._untaken._bytes <= 3_000_000
+            answer = await _answer(port, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert answer.endswith(b"x" * 10_000)
+            for writer in idle:
+                writer.transport.abort()
+            async with asyncio.timeout(5):
+                while plain_response._untaken._bytes:  # noqa: ASYNC110 - the server's own count
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_client_that_does_not_read_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it is held in memory, so it has DRAIN_SECONDS for one response."""
     monkeypatch.setattr(plain_response, "DRAIN_SECONDS", 0.2)
