@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             target = variable.removesuffix("_FILE") if variable not in fields else variable
             field = fields.get(target)
             if field is None:
-                problems.append(f"{variable}: there is no such setting")
+                problems.append(f"{variable}: there is no such setting{_perhaps(variable, fields)}")
             elif field in texts:
                 problems.append(f"{target}: is given twice, by value and as {target}_FILE")
             else:
@@ -139,9 +139,20 @@ def _convert(text: str, annotation: Any) -> Any:
         try:
             value = json.loads(text, object_pairs_hook=_unique_members)
         except (json.JSONDecodeError, RecursionError):
-            raise ValueError("must be JSON") from None
+            raise ValueError(f"must be JSON, such as {_example(annotation)}") from None
     # Not strict: the environment is text, and "8001" is how it spells a number.
     return msgspec.convert(value, annotation, strict=False, dec_hook=_own_type)
+
+
+def _example(annotation: Any) -> str:
+    return '{"a": ["b"]}' if get_origin(annotation) is dict else '["a", "b"]'
+
+
+def _perhaps(variable: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only for who has mistyped something
+
+    near = get_close_matches(variable, known, n=1, cutoff=0.85)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _own_type(wanted: type, value: object) -> object:
@@ -157,7 +168,15 @@ def _told(error: ValueError, annotation: Any) -> str:
         return f"must be one of {', '.join(str(choice) for choice in _choices(annotation))}"
     if text.startswith("Object contains unknown field"):
         return "has a member that does not belong there"
+    for kind, words in _KINDS.items():
+        if text.startswith(f"Expected `{kind}`"):
+            bound = text.removeprefix(f"Expected `{kind}`")
+            return f"must be {words}" if bound.startswith(", got") else f"must be {words}{bound}"
     return text[:1].lower() + text[1:]
+
+
+_KINDS = {"int": "a whole number", "bool": "true or false", "array": "a JSON list", "object": "a JSON object"}
+"""How msgspec calls them, and how people do."""
 
 
 def _choices(annotation: Any) -> Iterator[object]:

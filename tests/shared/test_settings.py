@@ -125,7 +125,7 @@ def test_a_value_is_never_echoed(environ: dict[str, str]) -> None:
 
 def test_an_unknown_variable_under_the_prefix_is_refused() -> None:
     """A misspelt setting must not silently be the default."""
-    assert problems({"SAMPLE_PROT": "1"}) == ["SAMPLE_PROT: there is no such setting"]
+    assert problems({"SAMPLE_PROT": "1"}) == ["SAMPLE_PROT: there is no such setting; did you mean SAMPLE_PORT?"]
 
 
 def test_the_unknown_name_file_is_refused() -> None:
@@ -194,7 +194,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_deeply_nested_json_is_a_problem_and_no_crash() -> None:
     """A setting of a hundred thousand brackets is refused like any other malformed one."""
-    assert problems({"SAMPLE_RESOURCES": "[" * 100_000}) == ["SAMPLE_RESOURCES: must be JSON"]
+    assert problems({"SAMPLE_RESOURCES": "[" * 100_000}) == ['SAMPLE_RESOURCES: must be JSON, such as {"a": ["b"]}']
 
 
 def test_settings_are_frozen() -> None:
