@@ -12,13 +12,12 @@ from msgspec import Meta, field
 
 from auth_service.keys.sealing import HOW_TO_MAKE_ONE, MasterKey
 from auth_service.model.password_link import MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
+from auth_service.model.session import MAX_GRACE_SECONDS
+from shared import token_rules
 from shared.database import parse_database_url
 from shared.scope import Scope
 from shared.settings import Check, Port, Secret, Settings, check_url, is_loopback
 
-MAX_ACCESS_TOKEN_SECONDS = 900
-"""The longest life of an access token: what a resource server accepts, too (contract; RFC 9068 leaves it open)."""
-MAX_REFRESH_GRACE_SECONDS = 60
 MAX_ACCOUNT_FAILURES = 100
 """Failed sign-ins to one account in an hour: OWASP ASVS 4.0.3, 2.2.1, allows no more."""
 MAX_HOURLY = 100_000
@@ -131,8 +130,8 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     former_master_keys: tuple[Secret, ...] = ()
     key_bits: Literal[2048, 3072, 4096] = 2048
     key_rotation_days: Annotated[int, Meta(ge=1, le=365)] = 30
-    access_token_seconds: Annotated[int, Meta(ge=30, le=MAX_ACCESS_TOKEN_SECONDS)] = 300
-    refresh_grace_seconds: Annotated[int, Meta(ge=0, le=MAX_REFRESH_GRACE_SECONDS)] = 10
+    access_token_seconds: Annotated[int, Meta(ge=30, le=token_rules.MAX_LIFETIME_SECONDS)] = 300
+    refresh_grace_seconds: Annotated[int, Meta(ge=0, le=MAX_GRACE_SECONDS)] = 10
     session_idle_seconds: SessionSeconds = 14 * 86_400
     session_seconds: SessionSeconds = 90 * 86_400
     status_list: bool = False

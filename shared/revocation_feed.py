@@ -11,18 +11,16 @@ is the protocol for those who implement it elsewhere. Decoding is done in two st
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from shared import base64url
-from shared.jwk import PublicJwk, valid_key_id
-from shared.strict_json import strict_json_loads
+from shared import base64url, jws
+from shared.jwk import PublicJwk
 
 DOCUMENT_TYPE: Final = "revocations+jwt"
 MEDIA_TYPE: Final = "application/revocations+jwt"
@@ -109,18 +107,6 @@ class Position(NamedTuple):
 START: Final = Position(0, "")
 
 
-class SigningKey(Protocol):
-    """A private key as the encoder sees it."""
-
-    @property
-    def kid(self) -> str: ...
-
-    @property
-    def algorithm(self) -> str: ...
-
-    def sign(self, message: bytes) -> bytes: ...
-
-
 @dataclass(frozen=True, slots=True)
 class RevocationDocument:
     """What was revoked after the sequence number `after` and up to the position `reached`.
@@ -156,7 +142,7 @@ class InvalidDocument(ValueError):
     """A text that is no document of this issuer's feed; the text of the error is a fixed word."""
 
 
-def encode_document(document: RevocationDocument, signing_key: SigningKey) -> bytes:
+def encode_document(document: RevocationDocument, signing_key: jws.SigningKey) -> bytes:
     """`document` signed by `signing_key`, in compact form."""
     members = {
         "iss": document.issuer,
@@ -170,28 +156,25 @@ def encode_document(document: RevocationDocument, signing_key: SigningKey) -> by
             for kind, before, expires_at, hashes in document.groups
         ],
     }
-    header = {"alg": signing_key.algorithm, "typ": DOCUMENT_TYPE, "kid": signing_key.kid}
-    signing_input = f"{base64url.encode(_to_json(header))}.{base64url.encode(_to_json(members))}".encode("ascii")
-    return signing_input + b"." + base64url.encode(signing_key.sign(signing_input)).encode("ascii")
+    return jws.sign(DOCUMENT_TYPE, members, signing_key)
 
 
 class UnverifiedDocument(NamedTuple):
     """A document of the right form; its signature and its members are yet unknown."""
 
-    signing_input: bytes
-    unverified_payload: bytes
-    signature: bytes
-    kid: str
-    algorithm: str
+    unverified_jws: jws.UnverifiedJws
+
+    @property
+    def kid(self) -> str:
+        return self.unverified_jws.kid
 
     def verify(self, key: PublicJwk, issuer: str) -> RevocationDocument:
         """The document, once signature and every member were found good; InvalidDocument otherwise."""
-        if key.kid != self.kid or key.algorithm != self.algorithm:
-            raise InvalidDocument("algorithm")
-        if not key.verify(self.signature, self.signing_input):
-            raise InvalidDocument("signature")
-        # Every value is looked at below, and nothing in it may be nested: no walk beforehand.
-        members = _read_object(self.unverified_payload, walk=False)
+        try:
+            # Every value is looked at below, and nothing in it may be nested: no walk beforehand.
+            members = self.unverified_jws.verify(key, walk=False)
+        except jws.InvalidJws as error:
+            raise InvalidDocument(*error.args) from None
         if members.get("iss") != issuer:
             raise InvalidDocument("issuer")
         mark = members.get("mark")
@@ -212,23 +195,16 @@ class UnverifiedDocument(NamedTuple):
 
 def read_document(unverified_document: bytes) -> UnverifiedDocument:
     """Check form and header (RFC 7515, RFC 8725 section 3.11); InvalidDocument when anything is wrong."""
-    if len(unverified_document) > MAX_DOCUMENT_BYTES:
-        raise InvalidDocument("length")
-    segments = unverified_document.split(b".")
-    if unverified_document.translate(None, base64url.ALPHABET) != b".." or b"" in segments:
-        raise InvalidDocument("format")
     try:
-        header_bytes, payload, signature = (base64url.decode_alphabetic(segment) for segment in segments)
-    except ValueError:
-        raise InvalidDocument("encoding") from None
-    header = _read_object(header_bytes)
-    if header.get("typ") != DOCUMENT_TYPE:
+        unverified_jws = jws.read(unverified_document, max_length=MAX_DOCUMENT_BYTES)
+    except jws.InvalidJws as error:
+        raise InvalidDocument(*error.args) from None
+    if unverified_jws.header.get("typ") != DOCUMENT_TYPE:
         raise InvalidDocument("type")
-    kid, algorithm = header.get("kid"), header.get("alg")
-    # Nothing else may stand there: every other parameter asks for something that is not done here.
-    if len(header) != 3 or not isinstance(kid, str) or not valid_key_id(kid) or not isinstance(algorithm, str):
+    # Nothing but `alg`, `typ` and `kid` may stand there: every other one asks for something that is not done here.
+    if len(unverified_jws.header) != 3:
         raise InvalidDocument("header")
-    return UnverifiedDocument(unverified_document.rpartition(b".")[0], payload, signature, kid, algorithm)
+    return UnverifiedDocument(unverified_jws)
 
 
 def _read_groups(value: object) -> Sequence[RevocationGroup]:
@@ -271,17 +247,3 @@ def _read_integer(value: object) -> int:
     if type(value) is not int or not 0 <= value <= MAX_SEQUENCE:
         raise InvalidDocument("number")
     return value
-
-
-def _read_object(data: bytes, *, walk: bool = True) -> dict[str, Any]:
-    try:
-        members = strict_json_loads(data, walk=walk)
-    except ValueError:
-        raise InvalidDocument("json") from None
-    if not isinstance(members, dict):
-        raise InvalidDocument("json")
-    return members
-
-
-def _to_json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

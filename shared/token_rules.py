@@ -14,7 +14,8 @@ LEEWAY_SECONDS: Final = 5
 """How far clocks may differ; RFC 7519 section 4.1.4 allows no more than a few minutes."""
 MAX_LEEWAY_SECONDS: Final = 60
 MAX_LIFETIME_SECONDS: Final = 900
-"""The longest `exp - iat` that is accepted; our own tokens live 300 s."""
+"""The longest `exp - iat` that is accepted, and so the most that the auth service can be set to; RFC 9068 leaves it
+open. How long keys stay published and revocations are kept is computed from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from auth_service.keys.sealing import MasterKeyUnusable
 from auth_service.model.signing_key import KeyState
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import MIGRATIONS, SqlStorage
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.database import Database
 from shared.migrations import is_migrated
 from shared.transactions import DatabaseUnavailable
@@ -89,7 +89,7 @@ async def _stored(settings: AuthSettings) -> list[Finding]:
         return [
             Finding("schema", True, "this release's"),
             await _integrity(database),
-            await _clock(database),
+            await clock_finding(database, SystemClock()),
             await _keys(settings, SqlStorage(database)),
         ]
     except DatabaseUnavailable as error:
@@ -106,15 +106,21 @@ async def _integrity(database: Database) -> Finding:
     return Finding("database", verdict == "ok", f"SQLite's quick check says {verdict}", advice)
 
 
-async def _clock(database: Database) -> Finding:
-    statement = "SELECT max(at) FROM security_events"
-    if database.engine.dialect.name == "postgresql":
-        statement = "SELECT extract(epoch FROM now())"
-    latest = await database.read(lambda connection: connection.exec_driver_sql(statement).scalar_one())
-    ahead = 0.0 if latest is None else float(latest) - SystemClock().now()
-    if ahead > CLOCK_TOLERANCE_SECONDS:
-        return Finding("clock", False, f"{ahead:.0f} s behind the database", "let NTP set this machine's clock")
-    return Finding("clock", True, "not behind the database")
+async def clock_finding(database: Database, clock: Clock) -> Finding:
+    """This machine's clock beside the database server's.
+
+    SQLite has none of its own: there it is the newest event, which can only show a clock that was set back.
+    """
+    has_clock = database.engine.dialect.name == "postgresql"
+    statement = "SELECT extract(epoch FROM now())" if has_clock else "SELECT max(at) FROM security_events"
+    theirs = await database.read(lambda connection: connection.exec_driver_sql(statement).scalar_one())
+    ahead = 0.0 if theirs is None else clock.now() - float(theirs)
+    if not has_clock:
+        ahead = min(ahead, 0.0)
+    if abs(ahead) > CLOCK_TOLERANCE_SECONDS:
+        where = "ahead of" if ahead > 0 else "behind"
+        return Finding("clock", False, f"{abs(ahead):.0f} s {where} the database", "let NTP set this machine's clock")
+    return Finding("clock", True, "as the database's" if has_clock else "not behind the database")
 
 
 async def _keys(settings: AuthSettings, storage: SqlStorage) -> Finding:

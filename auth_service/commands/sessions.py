@@ -6,9 +6,9 @@ import click
 
 from auth_service.app import administration_of, session_policy
 from auth_service.commands.console import WITH_IDENTIFIER, fail, instant, json_option, run, show
-from auth_service.identity.accounts import OPERATOR
 from auth_service.identity.sessions import Ending, Sessions
 from auth_service.model.caller import NOWHERE
+from auth_service.model.security_event import OPERATOR
 from auth_service.model.session import EndReason
 from auth_service.settings import AuthSettings
 from auth_service.storage.storage import SqlStorage

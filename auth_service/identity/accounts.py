@@ -14,7 +14,7 @@ from auth_service.identity.throttle import FREE, Paid, SignInAttempt, Throttle
 from auth_service.identity.usernames import read_username, username_key
 from auth_service.model.account import Account, AccountState, new_subject
 from auth_service.model.caller import NOWHERE, Caller
-from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
@@ -26,9 +26,6 @@ MAX_EMAIL_CHARACTERS = 254
 """The longest address that fits in SMTP's path (RFC 5321 section 4.5.3.1.3)."""
 MAX_NAME_CHARACTERS = 200
 """A person's display name; ours."""
-
-OPERATOR = "operator"
-"""The actor in the audit trail of what is done on the service's own machine."""
 
 log = structlog.get_logger(__name__)
 

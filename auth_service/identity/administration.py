@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from auth_service.identity.accounts import OPERATOR, own_words
+from auth_service.identity.accounts import own_words
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
 from auth_service.identity.sessions import end_sessions
@@ -16,7 +16,7 @@ from auth_service.model.account import Account
 from auth_service.model.caller import NOWHERE
 from auth_service.model.password_link import LinkEnd
 from auth_service.model.revocation import revoked_account
-from auth_service.model.security_event import Act, SecurityEvent, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock

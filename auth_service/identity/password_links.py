@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from auth_service.identity.accounts import OPERATOR, Proof, own_words
+from auth_service.identity.accounts import Proof, own_words
 from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
@@ -16,7 +16,7 @@ from auth_service.identity.throttle import FREE
 from auth_service.model.account import Account
 from auth_service.model.caller import NOWHERE, Caller
 from auth_service.model.password_link import LinkEnd, LinkToken, PasswordLink
-from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auth_service.keys.private_key import PrivateKey
-from auth_service.keys.rotation import OPERATOR, KeyStoreConflict, MakeKey, NewKey, Rotation, add_key, make_changes
+from auth_service.keys.rotation import KeyStoreConflict, MakeKey, NewKey, Rotation, add_key, make_changes
 from auth_service.keys.schedule import Change, KeySettings, in_state, next_change_at
 from auth_service.keys.sealing import MasterKeys, MasterKeyUnusable
 from auth_service.model.caller import NOWHERE
 from auth_service.model.revocation import revoked_key
-from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEventKind
 from auth_service.model.signing_key import KeyState, SigningKeyRecord
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock

@@ -67,7 +67,7 @@ class Reading:
 
 
 class ActiveKey:
-    """The key that signs (`shared.access_token.SigningKey`), for as long as its lease runs."""
+    """The key that signs (`shared.jws.SigningKey`), for as long as its lease runs."""
 
     __slots__ = ("_clock", "_key", "_lease_seconds", "_read", "algorithm", "kid")
 

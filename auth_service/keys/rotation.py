@@ -15,15 +15,13 @@ from auth_service.keys.private_key import ALGORITHM, PrivateKey
 from auth_service.keys.schedule import Change, KeySettings, due_changes, newcomer
 from auth_service.keys.sealing import MasterKeys
 from auth_service.model.caller import NOWHERE
-from auth_service.model.security_event import Act, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEventKind
 from auth_service.model.signing_key import KeyState, SealedPrivateKey, SigningKeyRecord
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
 
 SCHEDULE = "schedule"
 """The actor in the audit trail of what the rotation does by itself."""
-OPERATOR = "operator"
-"""The actor of what is done on the service's own machine, as in `identity.administration`."""
 
 MakeKey = Callable[[int], PrivateKey]
 

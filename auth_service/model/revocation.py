@@ -44,11 +44,6 @@ def revoked_account(sub: str, *, at: float, for_good: bool) -> Revocation:
     return Revocation(RevokedKind.ACCOUNT, identifier_hash(sub), None if for_good else int(at), _lasting(at))
 
 
-def revoked_client(client_id: str, *, at: float) -> Revocation:
-    """Every access token of a client issued up to now."""
-    return Revocation(RevokedKind.CLIENT, identifier_hash(client_id), int(at), _lasting(at))
-
-
 def revoked_key(kid: str, *, at: float) -> Revocation:
     """Everything a key has signed or will."""
     return Revocation(RevokedKind.KEY, identifier_hash(kid), None, _step(at + KEY_ENTRY_SECONDS))

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from auth_service.model.caller import Caller
 
+OPERATOR = "operator"
+"""The actor of what is done on the service's own machine."""
+
 
 class SecurityEventKind(StrEnum):
     """What happened; the name is also the name of the log line."""
@@ -30,10 +33,11 @@ class SecurityEventKind(StrEnum):
     """A copy of a refresh token was presented; that ended its session."""
     REFRESH_REFUSED = "refresh_refused"
     ACCESS_TOKEN_REVOKED = "access_token_revoked"
+    """One access token, before it expired; its session goes on."""
     SIGNING_KEY_INTRODUCED = "signing_key_introduced"
     SIGNING_KEY_MOVED = "signing_key_moved"
     SIGNING_KEY_RESEALED = "signing_key_resealed"
-    """One access token, before it expired; its session goes on."""
+    """Its private part was sealed under another master key."""
 
 
 class Outcome(StrEnum):
@@ -47,7 +51,7 @@ class Outcome(StrEnum):
 class SecurityEvent:
     """One line of the audit trail.
 
-    `actor` is who did it: a subject, or a word such as `operator`; None when nobody was recognised. `sub` is whose
+    `actor` is who did it: a subject, or a word such as OPERATOR; None when nobody was recognised. `sub` is whose
     account it concerns. `detail` holds a few short words (a reason, a number), no free text that was sent.
     """
 

@@ -252,10 +252,6 @@ class SessionRecords(Protocol):
         """End the account's sessions but one; the `sid` of each that was not over yet."""
         ...
 
-    def ended_since(self, since: float) -> Sequence[Session]:
-        """Sessions that were ended (not those that ran out) at or after `since`: their access tokens are void."""
-        ...
-
     def sweep(self, *, before: float, limit: int) -> int:
         """Remove up to `limit` sessions that expired or were ended before `before`; return how many went."""
         ...

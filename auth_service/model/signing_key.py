@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
+from shared.jws import SigningKey
+
 
 class KeyState(StrEnum):
     """Where a key stands."""
@@ -124,3 +126,10 @@ class SigningKeyRecords(Protocol):
 
     def replace(self, before: SigningKeyRecord, after: SigningKeyRecord) -> bool:
         """Store `after` in the place of `before`; False when what is stored is no longer in `before`'s state."""
+
+
+class SigningKeySource(Protocol):
+    """Where the key that signs now comes from: the key ring."""
+
+    def signing_key(self) -> SigningKey:
+        """The key; an `Unavailable` when there is none to sign with at present."""

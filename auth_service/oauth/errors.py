@@ -23,13 +23,6 @@ class InvalidClient(ServiceError):
         super().__init__(description, headers={"WWW-Authenticate": 'Basic realm="token"'})
 
 
-class UnauthorizedClient(ServiceError):
-    """This client may not use this grant."""
-
-    status = 400
-    code = "unauthorized_client"
-
-
 class UnsupportedGrantType(ServiceError):
     """There is no such grant here."""
 

@@ -1,5 +1,5 @@
-"""The revocation feed as it is given out: signed documents, the same from every replica.
+"""What is revoked as it is given out: the feed's signed documents and the status lists, the same from every replica.
 
-Owns how the stored feed becomes documents and how many readers wait for the next one at little cost. What is revoked
-is decided elsewhere and stored with it; HTTP is `endpoints.revocations`; the document itself is in `shared`.
+Owns how the stored feed becomes either, and how many readers wait for the next document at little cost. What is
+revoked is decided elsewhere and stored with it; HTTP is in `endpoints`; the form of documents and lists is in `shared`.
 """

@@ -12,12 +12,14 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
 from auth_service.model.revocation import FeedPart
+from auth_service.model.signing_key import SigningKeySource
 from auth_service.model.storage import Records, Storage
+from auth_service.revocations.joint_work import VOUCH_SECONDS, JointLook, joint_task
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.revocation_feed import (
@@ -25,7 +27,6 @@ from shared.revocation_feed import (
     START,
     Position,
     RevocationDocument,
-    SigningKey,
     encode_document,
 )
 
@@ -35,8 +36,6 @@ POLL_SECONDS: Final = 0.05
 """How often the end is looked up while somebody waits: what another replica commits is half of that late on average."""
 GATHER_SECONDS: Final = 0.01
 """The least pause between two looks: under a flood of endings each document carries many."""
-VOUCH_SECONDS: Final = 5.0
-"""For how long what was read of the database is given out when it cannot be read again."""
 REUSE_SECONDS: Final = 3.0
 """For how long a signed document is given out again; readers refuse one that is a minute old."""
 RECENT_ENDS: Final = 16
@@ -58,12 +57,6 @@ NOTHING: Final = FeedPart(0, (), None)
 
 class FeedUnavailable(Unavailable):
     """This process has not been able to read the feed, or too many wait for it already."""
-
-
-class SigningKeySource(Protocol):
-    """Where the key that signs now comes from: the key ring."""
-
-    def signing_key(self) -> SigningKey: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +152,7 @@ class RevocationFeed:
         self._clock = clock
         self._revoked = revoked
         self._head: Head | None = None
-        self._look: asyncio.Task[None] | None = None
+        self._look = JointLook(self._read_head, "revocation feed look")
         self._moved = asyncio.Event()
         self._wanted = asyncio.Event()
         self._recent_ends: OrderedDict[Position, None] = OrderedDict.fromkeys([START])
@@ -186,7 +179,7 @@ class RevocationFeed:
         while True:
             await self._wanted.wait()
             try:
-                await self._look_now()
+                await self._look.take()
             except Unavailable:
                 log.warning("revocation_feed_not_read")
             except Exception:
@@ -226,7 +219,7 @@ class RevocationFeed:
             if self._is_seen():
                 break
             with contextlib.suppress(Unavailable):
-                await self._look_now()
+                await self._look.take()
         head = self._head
         if head is None or self._age(head) > VOUCH_SECONDS:
             raise FeedUnavailable("The revocation feed cannot be read at present.")
@@ -252,23 +245,12 @@ class RevocationFeed:
 
     def _is_seen(self) -> bool:
         """Whether what was read holds all that this process committed, and is no older than a look each poll."""
-        if self._head is None or self._look is not None or self._revoked.is_set():
+        if self._head is None or self._look.is_under_way or self._revoked.is_set():
             return False
         return self._age(self._head) <= POLL_SECONDS
 
     def _age(self, head: Head) -> float:
         return self._clock.monotonic() - head.read_monotonic
-
-    async def _look_now(self) -> None:
-        """Read the end; callers that come together share one reading."""
-        if self._look is None:
-            self._look = asyncio.create_task(self._read_head(), name="revocation feed look")
-            self._look.add_done_callback(self._end_look)
-        await asyncio.shield(self._look)
-
-    def _end_look(self, look: asyncio.Task[None]) -> None:
-        self._look = None
-        _look_at_failure(look)
 
     async def _read_head(self) -> None:
         self._revoked.clear()
@@ -303,11 +285,10 @@ class RevocationFeed:
         """Whether the feed has been at this position; callers that come together share one reading."""
         lookup = self._lookups.get(after)
         if lookup is None:
-            lookup = asyncio.create_task(
-                self._storage.read(lambda records: _is_known(records, after, head.position)), name="revocation position"
+            lookup = joint_task(
+                self._storage.read(lambda records: _is_known(records, after, head.position)), "revocation position"
             )
             self._lookups[after] = lookup
-            lookup.add_done_callback(_look_at_failure)
             lookup.add_done_callback(lambda _task: self._lookups.pop(after))
         return await asyncio.shield(lookup)
 
@@ -315,10 +296,8 @@ class RevocationFeed:
         kept = pages.find(after, head.position, self._clock.monotonic())
         if kept is None:
             pages.make_room(after)
-            task = asyncio.create_task(self._make(pages, after, head), name="revocation document")
-            task.add_done_callback(_look_at_failure)
+            task = joint_task(self._make(pages, after, head), "revocation document")
             kept = pages.documents[after] = _Making(head.position, task)
-        # Shielded: a reader that goes away does not take the document from the others.
         return await asyncio.shield(kept.task)
 
     async def _make(self, pages: _Pages, after: Position, head: Head) -> SignedDocument:
@@ -360,12 +339,6 @@ def _is_at(after: Position, head: Position) -> bool:
     The beginning is nowhere: who has no position is told one, even where there is nothing else to tell.
     """
     return after != START and after.seq == head.seq and after.mark in ("", head.mark)
-
-
-def _look_at_failure(task: asyncio.Task[Any]) -> None:
-    """Those who waited have it; when all of them left, nobody needs to hear of it."""
-    if not task.cancelled():
-        task.exception()
 
 
 @contextlib.asynccontextmanager

@@ -11,15 +11,17 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from auth_service.model.signing_key import SigningKeySource
 from auth_service.model.status_list import LIST_LENGTH, list_uri
 from auth_service.model.storage import Records, Storage
+from auth_service.revocations.joint_work import VOUCH_SECONDS, JointLook, joint_task
 from shared import base64url
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.revocation_feed import Position
-from shared.status_list import SigningKey, StatusListToken, encode_list_token, list_of_invalid
+from shared.status_list import StatusListToken, encode_list_token, list_of_invalid
 
 TTL_SECONDS: Final = 60
 """After which a reader is to ask again (section 13.7)."""
@@ -31,18 +33,10 @@ BEGUN_SECONDS: Final = 0.05
 """The same where a list is asked for that was not there: nobody makes us look more often."""
 RENEW_SECONDS: Final = 15.0
 """After which a list is signed anew though nothing has changed, and all of it read though the feed has not moved."""
-VOUCH_SECONDS: Final = 5.0
-"""For how long what was read of the database is given out when it cannot be read again."""
 
 
 class StatusListsUnavailable(Unavailable):
     """This process has not been able to read which sessions are over."""
-
-
-class SigningKeySource(Protocol):
-    """Where the key that signs now comes from: the key ring."""
-
-    def signing_key(self) -> SigningKey: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +71,7 @@ class StatusLists:
         self._issuer = issuer
         self._clock = clock
         self._reading: _Reading | None = None
-        self._looking: asyncio.Task[_Reading] | None = None
+        self._look = JointLook(self._read, "status lists look")
         self._lists: dict[int, asyncio.Task[SignedList]] = {}
         self.signatures = 0
 
@@ -91,9 +85,7 @@ class StatusLists:
             return None
         making = self._lists.get(number)
         if making is None or self._is_spent(making, reading.invalid.get(number, ())):
-            making = self._lists[number] = asyncio.create_task(self._make(number, reading), name="status list")
-            making.add_done_callback(_hear)
-        # Shielded: a reader that goes away does not take the list from the others.
+            making = self._lists[number] = joint_task(self._make(number, reading), "status list")
         return await asyncio.shield(making)
 
     async def uris(self) -> Sequence[str]:
@@ -108,21 +100,14 @@ class StatusLists:
         reading = self._reading
         if reading is not None and self._clock.monotonic() - reading.read <= max_age:
             return reading
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look(), name="status lists look")
-            self._looking.add_done_callback(self._end_look)
         try:
-            return await asyncio.shield(self._looking)
+            return await self._look.take()
         except Unavailable:
             if reading is None or self._clock.monotonic() - reading.read > VOUCH_SECONDS:
                 raise StatusListsUnavailable("The status lists cannot be read at present.") from None
             return reading
 
-    def _end_look(self, looking: asyncio.Task[_Reading]) -> None:
-        self._looking = None
-        _hear(looking)
-
-    async def _look(self) -> _Reading:
+    async def _read(self) -> _Reading:
         read_at, read, former = int(self._clock.now()), self._clock.monotonic(), self._reading
 
         def work(records: Records) -> tuple[Position, int, Sequence[int] | None]:
@@ -171,9 +156,3 @@ def _by_list(positions: Sequence[int]) -> Mapping[int, Sequence[int]]:
         number, idx = divmod(position, LIST_LENGTH)
         by_list[number].append(idx)
     return {number: tuple(indices) for number, indices in by_list.items()}
-
-
-def _hear(task: asyncio.Task[SignedList] | asyncio.Task[_Reading]) -> None:
-    """Those who waited have the failure; when all of them left, nobody needs to hear of it."""
-    if not task.cancelled():
-        task.exception()

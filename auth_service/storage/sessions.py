@@ -81,10 +81,6 @@ class SqlSessions:
         ended = statement.values(ended_at=at, end_reason=str(reason)).returning(_columns.sid)
         return list(self._connection.execute(ended).scalars())
 
-    def ended_since(self, since: float) -> Sequence[Session]:
-        statement = _select.where(_columns.ended_at >= since).order_by(_columns.ended_at, _columns.sid)
-        return [_session(row) for row in self._connection.execute(statement)]
-
     def sweep(self, *, before: float, limit: int) -> int:
         useless = or_(_columns.expires_at < before, _columns.ended_at < before)
         gone = delete(sessions).where(_columns.sid.in_(some_of(_columns.sid, useless, limit)))

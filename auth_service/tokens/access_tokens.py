@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Protocol
 
 from auth_service.model.account import Account
 from auth_service.model.session import Session
+from auth_service.model.signing_key import SigningKeySource
 from auth_service.model.status_list import status_reference
-from shared.access_token import AccessToken, SigningKey, encode
+from shared.access_token import AccessToken, encode
 from shared.clock import Clock
 from shared.scope import Scope
 
@@ -17,12 +17,6 @@ TOKEN_ID_BYTES = 16
 """128 random bits: no two tokens ever share a `jti` (RFC 9068 section 2.2)."""
 FIRST_PARTY_CLIENT = "first-party"
 """The client id of tokens that `/login` gives out."""
-
-
-class SigningKeySource(Protocol):
-    """Where the key that signs now comes from: the key ring."""
-
-    def signing_key(self) -> SigningKey: ...
 
 
 class AccessTokens:

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 
 from resource_service.protection.access_rule import PUBLIC, AccessRule, Public, rule_of
 from resource_service.protection.configuration import ProtectedResource
+from resource_service.protection.followed_revocations import FollowedRevocations
 from resource_service.protection.revocation import StatusListUnknown
-from resource_service.protection.revocation_feed import FollowedRevocations
 from resource_service.protection.verifier import Verifier
 from shared.access_token import VerifiedAccessToken
 from shared.bearer import ChallengeError, ProtectionSpace, read_credentials

@@ -16,12 +16,13 @@ from resource_service.protection.figures import (
     ProtectionHealth,
     ProtectionReadiness,
 )
+from resource_service.protection.followed_revocations import FollowedRevocations
 from resource_service.protection.metadata import ResourceMetadata
 from resource_service.protection.middleware import Gate, protection_middleware
 from resource_service.protection.remote_key_set import RemoteKeySet
-from resource_service.protection.remote_status_list import ListKeys, RemoteStatusLists
+from resource_service.protection.remote_status_list import RemoteStatusLists
 from resource_service.protection.revocation import RevocationCheck
-from resource_service.protection.revocation_feed import FollowedRevocations, RemoteRevocations
+from resource_service.protection.revocation_feed import RemoteRevocations
 from resource_service.protection.token_cache import VerifiedTokenCache
 from resource_service.protection.verifier import IssuerVerifier, Verifier
 from shared.clock import Clock, SystemClock
@@ -62,13 +63,9 @@ class Protection:
         }
         self._lists = {
             trusted.issuer: RemoteStatusLists(
-                trusted,
-                resource,
-                ListKeys(issuer.keys, self._feeds[trusted.issuer].revoked),
-                clock,
-                limits=fetch_limits,
+                trusted, resource, self._feeds[trusted.issuer].keys, clock, limits=fetch_limits
             )
-            for trusted, issuer in zip(resource.issuers, self._issuers, strict=True)
+            for trusted in resource.issuers
         }
         followed = FollowedRevocations(self._feeds, self._lists)
         self._cross_origin = CrossOrigin(resource.allow_origins)

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from random import SystemRandom
 from typing import Final
 
 import structlog
 
 from resource_service.protection.attempt_gate import AttemptGate
+from resource_service.protection.backoff import Backoff, spread
 from resource_service.protection.bounded_fetch import (
     JSON_TYPE,
     BoundedFetch,
@@ -42,15 +42,12 @@ REFRESH_AT: Final = 0.8
 """The share of its freshness after which a set is fetched again."""
 JITTER: Final = 0.1
 """How far a wait is spread, as a share of it, so that many instances do not ask in step."""
-FIRST_BACKOFF_SECONDS: Final = 1.0
-MAX_BACKOFF_SECONDS: Final = 60.0
+BACKOFF: Final = Backoff(first=1.0, most=60.0, jitter=JITTER)
 WAIT_SECONDS: Final = 3.0
 """How long a request waits for a fetch that may bring its key."""
 MAX_WAITERS: Final = 256
 """Requests that may wait at a time; the next ones are told to come back."""
 REDISCOVER_SECONDS: Final = 3_600.0
-
-_random = SystemRandom()
 
 
 class KeysUnavailable(Unavailable):
@@ -215,7 +212,7 @@ class RemoteKeySet:
 
     def _retry_after(self) -> int:
         wait = math.ceil(self._due - self._clock.monotonic())
-        return min(max(wait, 1), int(MAX_BACKOFF_SECONDS)) if self._failures else 1
+        return min(max(wait, 1), int(BACKOFF.most)) if self._failures else 1
 
     async def _refresh_for_ever(self) -> None:
         while True:
@@ -224,11 +221,7 @@ class RemoteKeySet:
                 await self._clock.sleep(wait)
             flight = self._flight or self._take_off(forced=False)
             if not await asyncio.shield(flight.task):
-                self._due = self._clock.monotonic() + self._backoff()
-
-    def _backoff(self) -> float:
-        wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 16), MAX_BACKOFF_SECONDS)
-        return wait * _random.uniform(1 - JITTER, 1)
+                self._due = self._clock.monotonic() + BACKOFF.after(self._failures)
 
     def _take_off_if_allowed(self) -> _Flight | None:
         return self._take_off(forced=True) if self._fetch is not None and self._gate.try_pass() else None
@@ -319,7 +312,7 @@ class RemoteKeySet:
             hard_until=now + max(document.fresh_seconds, self._trusted.stale_seconds),
             etag=etag,
         )
-        self._due = now + document.fresh_seconds * REFRESH_AT * _random.uniform(1 - JITTER, 1 + JITTER)
+        self._due = now + spread(document.fresh_seconds * REFRESH_AT, 1 - JITTER, 1 + JITTER)
         return keys_changed
 
     def _note_failure(self, fault: FetchFault, cause: BaseException | None) -> None:

@@ -14,21 +14,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from random import SystemRandom
 from typing import Final
 
 import structlog
 
 from resource_service.protection.attempt_gate import AttemptGate
+from resource_service.protection.backoff import Backoff, spread
 from resource_service.protection.bounded_fetch import BoundedFetch, FetchFailed, FetchLimits
 from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
-from resource_service.protection.remote_key_set import RemoteKeySet
-from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet, StatusListUnknown
+from resource_service.protection.issuer_keys import IssuerKeys, KeyRefused
+from resource_service.protection.revocation import RevocationsUnavailable, StatusListUnknown
 from shared.access_token import VerifiedAccessToken
 from shared.bearer import InvalidToken, TokenFault
 from shared.clock import Clock
-from shared.jwk import PublicJwk
-from shared.revocation_feed import identifier_hash
 from shared.status_list import (
     MAX_TOKEN_BYTES,
     MEDIA_TYPE,
@@ -57,9 +55,7 @@ MAX_DIFFERENCE_SECONDS: Final = 60
 """How far ahead of our clock a list's `iat` may be."""
 UNSAID_LIFETIME_SECONDS: Final = 86_400
 """How long after its `iat` a list without `exp` is relied upon."""
-FIRST_BACKOFF_SECONDS: Final = 1.0
-MAX_BACKOFF_SECONDS: Final = 60.0
-JITTER: Final = 0.5
+BACKOFF: Final = Backoff(first=1.0, most=60.0, jitter=0.5)
 WAIT_SECONDS: Final = 3.0
 """How long a request waits for a list that was never seen."""
 MAX_WAITERS: Final = 256
@@ -67,15 +63,11 @@ FIRST_SIGHTS: Final = 64
 FIRST_SIGHT_SECONDS: Final = 1.0
 """So many lists may be begun at once, then one in so many seconds: tokens name them, and tokens come from callers."""
 
-_random = SystemRandom()
-
 
 class ListFault(StrEnum):
     """What was wrong with a list that was fetched."""
 
     INVALID = "invalid_list"
-    UNKNOWN_KEY = "unknown_key"
-    REVOKED_KEY = "revoked_key"
     NOT_CURRENT = "not_current"
     OLDER = "older"
     INTERNAL = "internal"
@@ -87,23 +79,6 @@ class ListFailed(Exception):
     def __init__(self, fault: ListFault) -> None:
         super().__init__(fault.value)
         self.fault = fault
-
-
-class ListKeys:
-    """The keys that may sign an issuer's lists: those that it publishes, less what its feed has revoked."""
-
-    def __init__(self, published: RemoteKeySet, revoked: RevokedSet) -> None:
-        self._published = published
-        self._revoked = revoked
-
-    async def find(self, kid: str) -> PublicJwk:
-        """The key with this id, fetched when it is not there; ListFailed when there is none to be believed."""
-        if self._revoked.covers_key(identifier_hash(kid)):
-            raise ListFailed(ListFault.REVOKED_KEY)
-        key = await self._published.find_or_fetch(kid)
-        if key is None:
-            raise ListFailed(ListFault.UNKNOWN_KEY)
-        return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +126,7 @@ class RemoteStatusLists:
         self,
         trusted: TrustedIssuer,
         resource: ProtectedResource,
-        keys: ListKeys,
+        keys: IssuerKeys,
         clock: Clock,
         *,
         limits: FetchLimits | None = None,
@@ -325,9 +300,7 @@ class RemoteStatusLists:
         try:
             token = await self._fetched(held.uri, fetch)
             self._accept(held, token)
-        except FetchFailed as error:
-            return self._fail(held, error.fault.value, error.__cause__)
-        except ListFailed as error:
+        except (FetchFailed, ListFailed, KeyRefused) as error:
             return self._fail(held, error.fault.value, error.__cause__)
         except Exception:
             # A mistake of ours must not end refreshing for good: it is said, and counts as one more failure.
@@ -340,7 +313,7 @@ class RemoteStatusLists:
         try:
             # Off the loop: a large list takes milliseconds to read and tens to inflate.
             unverified: UnverifiedListToken = await asyncio.to_thread(read_list_token, document.body or b"")
-            key = await self._keys.find(unverified.kid)
+            key = await self._keys.find_or_fetch(unverified.kid)
             return await asyncio.to_thread(unverified.verify, key, uri, issuer=self._trusted.issuer)
         except InvalidStatus as error:
             raise ListFailed(ListFault.INVALID) from error
@@ -363,7 +336,7 @@ class RemoteStatusLists:
         held.confirmed, held.failures = monotonic, 0
         self._taken_in += 1
         self._make_room(held)
-        held.due = monotonic + max((ttl - spent) * _random.uniform(REFRESH_AT, 1), MIN_TTL_SECONDS)
+        held.due = monotonic + max(spread(ttl - spent, REFRESH_AT, 1), MIN_TTL_SECONDS)
 
     def _fail(self, held: _HeldList, fault: str, cause: BaseException | None) -> float:
         held.failures += 1
@@ -377,5 +350,4 @@ class RemoteStatusLists:
             failures=held.failures,
             usable=self._vouches(held),
         )
-        wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(held.failures - 1, 16), MAX_BACKOFF_SECONDS)
-        return wait * _random.uniform(1 - JITTER, 1)
+        return BACKOFF.after(held.failures)

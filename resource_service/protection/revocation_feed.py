@@ -14,19 +14,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from random import SystemRandom
 from typing import Final
 
 import structlog
 
+from resource_service.protection.backoff import Backoff
 from resource_service.protection.bounded_fetch import BoundedFetch, FetchFailed, FetchLimits
 from resource_service.protection.configuration import ProtectedResource, TrustedIssuer
 from resource_service.protection.discovery import discover_feed_url
 from resource_service.protection.feed_documents import FeedDocuments, FeedFailed, FeedFault
+from resource_service.protection.issuer_keys import IssuerKeys, KeyFault, KeyRefused
 from resource_service.protection.kept_revocations import KeptRevocations
 from resource_service.protection.remote_key_set import RemoteKeySet
-from resource_service.protection.remote_status_list import RemoteStatusLists
-from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet, StatusListUnknown
+from resource_service.protection.revocation import RevocationsUnavailable, RevokedSet
 from shared.access_token import VerifiedAccessToken
 from shared.clock import Clock
 from shared.revocation_feed import (
@@ -41,12 +41,9 @@ log = structlog.get_logger(__name__)
 
 WAIT_SECONDS: Final = 10
 """How long the issuer is asked to hold a request: how old our knowledge gets while nothing happens."""
-FIRST_BACKOFF_SECONDS: Final = 0.25
-MAX_BACKOFF_SECONDS: Final = 5.0
-JITTER: Final = 0.5
-"""How far a wait is spread, as a share of it: many readers lose an issuer at the same instant."""
-FIRST_PAUSE_SECONDS: Final = 0.01
-LEAST_TURN_SECONDS: Final = 1.0
+BACKOFF: Final = Backoff(first=0.25, most=5.0, jitter=0.5)
+"""Spread widely: many readers lose an issuer at the same instant."""
+PACE: Final = Backoff(first=0.01, most=1.0, jitter=0.0)
 """Requests that bring nothing and are not held are soon so far apart: an issuer that does not hold them is not to be
 flooded, nor a cache that answers every one with the same old document. The first of them follow quickly, for that is
 also how a replica looks that has not caught up with another yet."""
@@ -54,8 +51,6 @@ REDISCOVER_SECONDS: Final = 3_600.0
 REDISCOVER_FAILING_SECONDS: Final = 30.0
 MAX_HELD: Final = 2_000_000
 """Entries of one issuer; some 400 MB. Ours issues 1,900 endings a second for that."""
-
-_random = SystemRandom()
 
 
 class FeedState(StrEnum):
@@ -90,15 +85,15 @@ class RemoteRevocations:
         self,
         trusted: TrustedIssuer,
         resource: ProtectedResource,
-        keys: RemoteKeySet,
+        published: RemoteKeySet,
         clock: Clock,
         *,
         limits: FetchLimits | None = None,
     ) -> None:
         self.revoked = RevokedSet()
+        self.keys = IssuerKeys(published, self.revoked)
         self._trusted = trusted
-        self._keys = keys
-        self._documents = FeedDocuments(trusted.issuer, keys, self.revoked, clock)
+        self._documents = FeedDocuments(trusted.issuer, self.keys, clock)
         path = trusted.kept_revocations
         self._kept = None if path is None else KeptRevocations(path, trusted.issuer, clock)
         self._is_restored = self._kept is None
@@ -177,9 +172,7 @@ class RemoteRevocations:
             try:
                 await self._restore()
                 brought = await self._advance(fetch)
-            except FetchFailed as error:
-                await self._fail(error.fault.value, error.__cause__)
-            except FeedFailed as error:
+            except (FetchFailed, FeedFailed, KeyRefused) as error:
                 await self._fail(error.fault.value, error.__cause__)
             except Exception:
                 # A mistake of ours must not end the following for good: it is said, and counts as one more failure.
@@ -225,12 +218,11 @@ class RemoteRevocations:
 
     async def _pause(self, brought: bool, seconds: float) -> None:
         """Keep to a pace after a turn that took so many seconds."""
-        if brought or seconds >= LEAST_TURN_SECONDS:
+        if brought or seconds >= PACE.most:
             self._idle_turns = 0
             return
-        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._idle_turns, 16), LEAST_TURN_SECONDS)
         self._idle_turns += 1
-        await asyncio.sleep(max(0.0, pause - seconds))
+        await asyncio.sleep(max(0.0, PACE.after(self._idle_turns) - seconds))
 
     async def _restore(self) -> None:
         """Take in what was kept, once there are keys to verify it; until then no token can be verified either."""
@@ -244,9 +236,9 @@ class RemoteRevocations:
                     try:
                         document = self._documents.authentic(body)
                         self._require_room(document)
-                    except FeedFailed as error:
+                    except (FeedFailed, KeyRefused) as error:
                         refused += 1
-                        if error.fault is FeedFault.UNKNOWN_KEY and not self._keys.health().usable:
+                        if error.fault is KeyFault.UNKNOWN and not self.keys.are_usable:
                             self._is_restored = False
                             return
                     else:
@@ -302,34 +294,10 @@ class RemoteRevocations:
             age=None if health.age is None else round(health.age),
             usable=health.usable,
         )
-        wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 16), MAX_BACKOFF_SECONDS)
-        await self._clock.sleep(wait * _random.uniform(1 - JITTER, 1))
+        await self._clock.sleep(BACKOFF.after(self._failures))
 
     def _say_there_is_none(self) -> None:
         log.info("issuer_without_revocation_feed", issuer=self._trusted.issuer)
-
-
-class FollowedRevocations:
-    """The feeds and the status lists of all trusted issuers, as the verifier and the routes ask them
-    (`revocation.RevocationCheck`)."""
-
-    def __init__(self, feeds: Mapping[str, RemoteRevocations], lists: Mapping[str, RemoteStatusLists]) -> None:
-        self._feeds = feeds
-        self._lists = lists
-
-    def is_revoked(self, token: VerifiedAccessToken) -> bool:
-        if self._feeds[token.issuer].is_revoked(token):
-            return True
-        return token.status is not None and self._lists[token.issuer].is_refused(token)
-
-    def require_fresh(self, token: VerifiedAccessToken, max_age: float) -> None:
-        """As `RemoteRevocations.require_fresh`, of the token's issuer."""
-        self._feeds[token.issuer].require_fresh(max_age)
-        self._lists[token.issuer].require_fresh(token, max_age)
-
-    async def await_list(self, unknown: StatusListUnknown) -> None:
-        """As `RemoteStatusLists.await_list`, of the issuer whose list it is."""
-        await self._lists[unknown.issuer].await_list(unknown.uri)
 
 
 def _with_position(url: str, position: Position) -> str:

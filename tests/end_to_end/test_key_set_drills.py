@@ -22,7 +22,7 @@ from auth_service.keys.schedule import KeySettings
 from resource_service.protection.attempt_gate import REFILL_SECONDS
 from resource_service.protection.bounded_fetch import DEFAULT_FRESH_SECONDS, TOTAL_SECONDS
 from resource_service.protection.configuration import STALE_SECONDS
-from resource_service.protection.remote_key_set import JITTER, MAX_BACKOFF_SECONDS, REFRESH_AT
+from resource_service.protection.remote_key_set import BACKOFF, JITTER, REFRESH_AT
 from tests.end_to_end.deployment import free_ports
 from tests.end_to_end.drill import (
     AUDIENCE,
@@ -114,14 +114,14 @@ async def test_an_outage_of_55_minutes_goes_unnoticed_by_callers(service: Drille
     token = issuer.token()
     status, headers = await service.ask(token)
     assert status == 503
-    assert 1 <= int(headers["Retry-After"]) <= MAX_BACKOFF_SECONDS
+    assert 1 <= int(headers["Retry-After"]) <= BACKOFF.most
     assert "WWW-Authenticate" not in headers
     status, keys = await service.readiness()
     assert (status, keys["ok"]) == (503, False)
     assert await service.figure("keys_usable") == 0
 
     await issuer.come()
-    clock.advance(MAX_BACKOFF_SECONDS)
+    clock.advance(BACKOFF.most)
     await until_figure(service, "keys_usable", 1)
     assert await service.status(token) == 200
     assert (await service.readiness())[0] == 200
@@ -353,7 +353,7 @@ async def test_nonsense_for_a_key_set_changes_nothing(service: DrilledService, i
         assert await service.figure("key_fetch_failures_in_row") >= 1, name
 
         issuer.answer = None
-        clock.advance(MAX_BACKOFF_SECONDS)
+        clock.advance(BACKOFF.most)
         async with asyncio.timeout(60):
             while await service.figure("keys_stale"):  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.02)

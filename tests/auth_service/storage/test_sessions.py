@@ -99,15 +99,6 @@ async def test_all_sessions_but_one_end_at_once(storage: SqlStorage, sub: str) -
     assert await storage.write(lambda records: records.sessions.end_all(sub, EndReason.LOGOUT, at=NOW)) == [kept.sid]
 
 
-async def test_ended_sessions_are_found_by_when(storage: SqlStorage, sub: str) -> None:
-    """Those ended at or after an instant, the earliest first; what merely ran out was not ended."""
-    first = session(sub)[0].end(EndReason.LOGOUT, at=NOW + 1)
-    second = session(sub)[0].end(EndReason.ENDED_BY_OPERATOR, at=NOW + 2)
-    await keep(storage, second, first, session(sub, at=NOW - 1e6)[0])
-    assert await storage.read(lambda records: records.sessions.ended_since(NOW)) == [first, second]
-    assert await storage.read(lambda records: records.sessions.ended_since(NOW + 2)) == [second]
-
-
 async def test_old_sessions_are_swept_in_steps(storage: SqlStorage, sub: str) -> None:
     """Only what expired or was ended before the line goes, never more at a time than asked for."""
     live = session(sub)[0]
