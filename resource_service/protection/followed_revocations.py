@@ -11,7 +11,10 @@ from shared.access_token import VerifiedAccessToken
 
 
 class FollowedRevocations:
-    """The feeds and the status lists by issuer, as the verifier and the routes ask them: a `RevocationCheck`."""
+    """The feeds and the status lists by issuer, as the verifier and the routes ask them: a `RevocationCheck`.
+
+    Without lists, because an application asks in its own way whether a token is revoked, only the feeds have an age.
+    """
 
     def __init__(self, feeds: Mapping[str, RemoteRevocations], lists: Mapping[str, RemoteStatusLists]) -> None:
         self._feeds = feeds
@@ -25,7 +28,9 @@ class FollowedRevocations:
     def require_fresh(self, token: VerifiedAccessToken, max_age: float) -> None:
         """As `RemoteRevocations.require_fresh`, of the token's issuer."""
         self._feeds[token.issuer].require_fresh(max_age)
-        self._lists[token.issuer].require_fresh(token, max_age)
+        lists = self._lists.get(token.issuer)
+        if lists is not None:
+            lists.require_fresh(token, max_age)
 
     async def await_list(self, unknown: StatusListUnknown) -> None:
         """As `RemoteStatusLists.await_list`, of the issuer whose list it is."""

@@ -11,10 +11,11 @@ doubled, what has expired is left out of a new one that takes its place.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -138,6 +139,10 @@ class KeptRevocations:
 
     def _add(self, lines: Sequence[bytes], now: float) -> None:
         make_private_file(self._path)
+        with _alone_in(self._path.parent):
+            self._add_alone(lines, now)
+
+    def _add_alone(self, lines: Sequence[bytes], now: float) -> None:
         if self._path.stat().st_mode & WRITABLE_BY_OTHERS:
             # Nothing in it is used, so nothing is lost with it.
             self._path.unlink()
@@ -172,6 +177,17 @@ class KeptRevocations:
         self._sweep_at = 2 * self._path.stat().st_size + SLACK_BYTES
         if surplus > 0:
             log.warning("kept_revocations_too_large", issuer=self._issuer, left_out_bytes=surplus)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that share the file from adding to it, or writing it anew, at the same time."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read_part(file: BinaryIO, now: float) -> Sequence[bytes]:

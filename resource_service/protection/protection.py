@@ -67,7 +67,7 @@ class Protection:
             )
             for trusted in resource.issuers
         }
-        followed = FollowedRevocations(self._feeds, self._lists)
+        followed = FollowedRevocations(self._feeds, self._lists if revocation is None else {})
         self._cross_origin = CrossOrigin(resource.allow_origins)
         self.verifier = Verifier(self._issuers, revocation or followed, clock)
         self.gate = Gate(resource, self.verifier, followed, clock)

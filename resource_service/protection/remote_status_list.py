@@ -44,7 +44,8 @@ MAX_LISTS: Final = 256
 MAX_HELD_BYTES: Final = 67_108_864
 """Of one issuer. Of more, those that were not asked for longest are put out; their tokens wait for them again."""
 UNUSED_SECONDS: Final = 1_800.0
-"""A list that no token asked for in this time is dropped: twice the longest life of a token."""
+"""A list that no token asked for in this time is dropped, or in twice the longest life of a token where that is more:
+what it refuses has expired by then, and needs no list to be refused."""
 DEFAULT_TTL_SECONDS: Final = 300.0
 MIN_TTL_SECONDS: Final = 5.0
 MAX_TTL_SECONDS: Final = 900.0
@@ -135,6 +136,7 @@ class RemoteStatusLists:
         self._prefix = trusted.status_lists(resource.plain_http_hosts)
         self._keys = keys
         self._clock = clock
+        self._unused_seconds = max(UNUSED_SECONDS, 2.0 * trusted.max_lifetime)
         self._stale_seconds = resource.revocation_stale_seconds
         self._fail_closed = resource.revocation_fail_closed
         limits = limits or FetchLimits()
@@ -290,7 +292,7 @@ class RemoteStatusLists:
             wait = await self._attempt(held, fetch)
             held.settled.set()
             await self._clock.sleep(wait)
-            if self._clock.monotonic() - held.asked > UNUSED_SECONDS:
+            if self._clock.monotonic() - held.asked > self._unused_seconds:
                 self._lists.pop(held.uri, None)
                 return
 

@@ -181,7 +181,7 @@ class RemoteRevocations:
             else:
                 self.revoked.drop_expired(self._clock.now())
                 if brought is None:
-                    await self._clock.sleep(REDISCOVER_SECONDS)
+                    await self._clock.sleep(REDISCOVER_SECONDS if self._is_restored else BACKOFF.after(1))
                 else:
                     await self._pause(brought, asyncio.get_running_loop().time() - begun)
 
@@ -189,7 +189,8 @@ class RemoteRevocations:
         """Take in the next document: whether it told anything new or there is more; None when there is no feed."""
         url = await self._locate(fetch)
         if url is None:
-            if self._state is not FeedState.NONE:
+            # What was kept of a feed that there was once is still believed, when there are keys for it.
+            if self._state is not FeedState.NONE and self._is_restored:
                 self._state, self._closes_at = FeedState.NONE, math.inf
                 self._say_there_is_none()
             return None

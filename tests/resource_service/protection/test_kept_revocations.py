@@ -21,7 +21,7 @@ from tests.clock import FrozenClock
 from tests.protocol.minting import ISSUER, NOW, mint, signing_key
 from tests.resource_service.protection.application import Api, resource_of, running_api
 from tests.resource_service.protection.feed import KEPT_SECONDS, Feed, running_feed
-from tests.resource_service.protection.issuer import Issuer, body_of, until
+from tests.resource_service.protection.issuer import Issuer, body_of, json_of, until
 from tests.resource_service.protection.test_revocation_feed import health, pass_time, taken_in
 
 DOWN = body_of(b"", status=503)
@@ -116,6 +116,30 @@ async def test_nobody_is_let_through_before_what_was_kept_could_be_verified(
         await pass_time(api, clock, 30)
         await until(lambda: api.protection.health().usable)
         assert [await status_of(api, token) for token in ("one", "two")] == [401, 200]
+
+
+async def test_a_feed_that_metadata_names_no_more_is_not_forgotten(
+    issuer: Issuer, feed: Feed, path: Path, clock: FrozenClock
+) -> None:
+    """Keys that come late, and metadata that has lost the feed: what was kept is refused, once it can be verified."""
+    feed.issuer, well_known = issuer.url, "/.well-known/oauth-authorization-server"
+    metadata = {"issuer": issuer.url, "jwks_uri": issuer.jwks_uri}
+    resource = replace(resource_of(issuer), issuers=(TrustedIssuer(issuer.url, kept_revocations=path),))
+    tokens = [mint(claims={"iss": issuer.url, "jti": name}) for name in ("one", "two")]
+    issuer.metadata_answers[well_known] = json_of({**metadata, "revocations_uri": feed.uri})
+    feed.revoke(RevokedKind.TOKEN, "one")
+    async with running_api(resource, clock) as api:
+        await taken_in(api, feed)
+    issuer.metadata_answers[well_known] = json_of(metadata)
+    issuer.answer = DOWN
+    async with running_api(resource, clock, wait_for_keys=False) as api:
+        await asyncio.sleep(0.3)
+        assert (await api.get(token=tokens[0])).status == 503
+        issuer.answer = None
+        await pass_time(api, clock, 30)
+        await until(lambda: health(api).held == 1)
+        await pass_time(api, clock, 10)
+        assert [(await api.get(token=token)).status for token in tokens] == [401, 200]
 
 
 async def test_what_has_expired_is_not_taken_in(issuer: Issuer, feed: Feed, path: Path, clock: FrozenClock) -> None:
@@ -358,6 +382,20 @@ async def test_a_file_that_cannot_be_made_smaller_is_not_written_again_and_again
         await until(lambda: attempts > 0)
     assert path.read_bytes().count(b"a" * 100) == 1
     assert attempts == 1
+
+
+async def test_two_processes_lose_nothing_of_each_other(
+    path: Path, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One adds to the file while the other writes it anew."""
+    monkeypatch.setattr(kept, "SLACK_BYTES", 0)
+    one, other = Written(path, clock), Written(path, clock)
+    bodies: list[bytes] = []
+    for _ in range(10):
+        async with one.file.running(), other.file.running():
+            one.file._sweep_at = other.file._sweep_at = 0
+            bodies += [written.keep() for written in (one, other) for _ in range(5)]
+    assert sorted(await one.load()) == sorted(bodies)
 
 
 async def test_a_full_disk_leaves_no_half(path: Path, clock: FrozenClock) -> None:

@@ -23,6 +23,7 @@ from resource_service.protection.remote_status_list import (
 )
 from resource_service.protection.revocation import RevocationsUnavailable, StatusListUnknown
 from shared import base64url
+from shared.access_token import VerifiedAccessToken
 from shared.revocation_feed import RevokedKind
 from shared.status_list import MEDIA_TYPE, list_of_invalid
 from tests.clock import FrozenClock
@@ -31,6 +32,7 @@ from tests.resource_service.protection.application import Api, resource_of, runn
 from tests.resource_service.protection.feed import running_feed
 from tests.resource_service.protection.issuer import Answer, Issuer, body_of, break_off, hang, redirect, until
 from tests.resource_service.protection.lists import LIFETIME_SECONDS, TTL_SECONDS, Lists, running_lists
+from tests.resource_service.protection.test_revocation_feed import mount_careful
 
 SUSPENDED = 2
 
@@ -433,6 +435,41 @@ async def test_lists_are_bounded_and_the_unused_go(
             clock.advance(MAX_TTL_SECONDS)
             await asyncio.sleep(0.1)
         await until(lambda: health(api).lists == 0)
+
+
+async def test_what_was_refused_stays_so_for_as_long_as_a_token_may_live(
+    issuer: Issuer, lists: Lists, clock: FrozenClock
+) -> None:
+    """Where tokens live longer than usual, so does a list that nobody asks for; it may not be had again."""
+    resource = resource_of(issuer)
+    trusted = replace(resource.issuers[0], status_list_prefix=lists.prefix, max_lifetime=7_200)
+    claims = {"exp": int(clock.now()) + 7_200}
+    lists.set(1, 1)
+    lists.changes = {"ttl": 86_400, "expires_at": int(clock.now()) + 86_400}
+    refused, good = lists.mint(1, **claims), lists.mint(0, **claims)
+    async with running_api(replace(resource, issuers=(trusted,)), clock) as api:
+        assert [(await api.get(token=token)).status for token in (refused, good)] == [401, 200]
+        lists.answer = body_of(b"", MEDIA_TYPE, status=500)
+        for _ in range(7):
+            clock.advance(MAX_TTL_SECONDS)
+            await asyncio.sleep(0.05)
+        assert health(api).lists == 1
+        assert [(await api.get(token=token)).status for token in (refused, good)] == [401, 200]
+
+
+async def test_who_asks_in_another_way_needs_no_list(issuer: Issuer, lists: Lists, clock: FrozenClock) -> None:
+    """An application's own revocation check: no list is fetched, and none has to be fresh."""
+
+    class Never:
+        def is_revoked(self, _token: VerifiedAccessToken) -> bool:
+            return False
+
+    resource = resource_of(issuer)
+    trusted = replace(resource.issuers[0], status_list_prefix=lists.prefix)
+    resource = replace(resource, issuers=(trusted,))
+    async with running_api(resource, clock, revocation=Never(), prepare=mount_careful) as api:
+        assert (await api.get("/careful", lists.mint(0))).status == 204
+        assert lists.requests == []
 
 
 async def test_a_revoked_key_signs_no_list(issuer: Issuer, lists: Lists, clock: FrozenClock) -> None:
