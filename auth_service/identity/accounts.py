@@ -175,7 +175,8 @@ class Accounts:
     async def change_password(self, change: PasswordChange, caller: Caller) -> Proof | None:
         """Replace the password and end every session but the one it is asked for in.
 
-        None when the presented one is wrong. Raises WeakPassword for the new one, once the presented one is proved.
+        None when the presented one is wrong, or when the session is over by the time that the change is stored. Raises
+        WeakPassword for the new one, once the presented one is proved.
         """
         act = Act(self._clock.now(), caller, actor=change.sub)
 
@@ -238,6 +239,13 @@ def _change_password(records: Records, proved: Account, new_hash: str, keep_sid:
     # What was proved must still be in force: another change, or a disabling, may have come first.
     if held is None or not held.is_active or held.password_changed_at != proved.password_changed_at:
         records.security_events.append(act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=proved.sub))
+        return None
+    # So must the session that asks, behind its account as everywhere: whoever ended it meanwhile, because somebody else
+    # is in it perhaps, was told so.
+    session = records.sessions.hold(keep_sid)
+    if session is None or session.sub != held.sub or not session.is_live(act.at):
+        kind = SecurityEventKind.PASSWORD_CHANGE_REFUSED
+        records.security_events.append(act.refused(kind, sub=held.sub, sid=keep_sid, reason="session_over"))
         return None
     changed = held.with_password(new_hash, at=act.at)
     records.accounts.update(changed)
