@@ -150,11 +150,15 @@ class Sessions:
         return token
 
     async def revoke_access_token(self, token: AccessTokenId, caller: Caller) -> bool:
-        """Revoke one access token; its session goes on. False when it is revoked already."""
+        """Revoke one access token; its session goes on. False when it is revoked already, or its account is gone."""
         act = Act(self._clock.now(), caller, token.sub)
 
         def work(records: Records) -> bool:
             if records.revocations.covers(RevokedKind.TOKEN, token.token_id):
+                return False
+            # Where the account was deleted its subject is revoked for good, and must come back into no table. Held, so
+            # that a deletion comes before us or finds what we wrote.
+            if records.accounts.hold(token.sub) is None:
                 return False
             records.revocations.append(revoked_token(token.token_id, expires_at=token.expires_at))
             kind = SecurityEventKind.ACCESS_TOKEN_REVOKED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import pytest
 
 from auth_service.model.security_event import SecurityEventKind
 from auth_service.settings import AuthSettings
-from tests.auth_service.endpoints.state import change_account, stored_events
+from tests.auth_service.endpoints.state import change_account, delete_account, stored_events, tables_that_say
 from tests.auth_service.identity.hashing import HeldUp
 from tests.auth_service.running import (
     EACH_DATABASE,
@@ -206,6 +207,26 @@ async def test_a_change_that_another_session_overtakes_is_told_that_its_own_is_o
     held_up.go_on.set()
     assert_refused(await changing, 401, "invalid_token")
     await auth.login(password="another good password")
+
+
+@EACH_DATABASE
+@pytest.mark.parametrize(("method", "presented"), [("verify", "wrong"), ("verify", PASSWORD), ("hash", PASSWORD)])
+async def test_an_account_that_is_deleted_meanwhile_is_not_named_again(
+    auth: AuthClient,
+    auth_settings: AuthSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Literal["hash", "verify"],
+    presented: str,
+) -> None:
+    """Hostile cases: the refusal brings the subject back into no table; the answer is that of any token of it."""
+    tokens = await auth.new_user()
+    held_up = HeldUp.next(monkeypatch, method)
+    changing = asyncio.create_task(change(auth, tokens, presented))
+    await held_up.reached.wait()
+    await delete_account(auth_settings, tokens.claims["sub"])
+    held_up.go_on.set()
+    assert_refused(await changing, 401, "invalid_token")
+    assert await tables_that_say(auth_settings, tokens.claims["sub"]) == []
 
 
 @EACH_DATABASE
