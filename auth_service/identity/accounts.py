@@ -111,12 +111,15 @@ class Accounts:
         Raises InvalidRequest for a name, e-mail address or display name that cannot be, WeakPassword, and last
         UsernameTaken: who sends a weak password does not learn which names exist.
         """
+        now = self._clock.now()
+        if not by_operator:
+            # First, for the checks below work on the event loop, and who fails them is not charged.
+            await self._storage.read(lambda records: self._throttle.require_registration(records, caller, now))
         username = read_username(registration.username)
         email = _checked_email(registration.email)
         name = _checked_name(registration.name)
         if registration.password is not None:
             self._policy.check(registration.password, own_words(username.key, email))
-        now = self._clock.now()
         self._hasher.require_room()
         if not by_operator:
             await self._storage.write(

@@ -88,6 +88,10 @@ class BudgetSpent(Exception):
 class BudgetRecords(Protocol):
     """The budgets that one transaction sees."""
 
+    def require(self, charges: Sequence[Charge], *, at: float) -> None:
+        """Raise BudgetSpent where `charge` would; nothing is taken, and a transaction that reads is enough."""
+        ...
+
     def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
         """Take a unit of each budget.
 
