@@ -85,6 +85,8 @@ class PasswordEndpoint:
         )
         proof = await self._accounts.change_password(change, self._caller.read(request))
         if proof is None:
+            # A session that was ended while the password was hashed is answered like one that was ended before.
+            await self._bearer.live_session(request)
             raise WrongPassword
         response = web.Response(status=204, headers=NO_STORE)
         # A change of password makes strangers of all devices; this one has just proved not to be one.

@@ -14,7 +14,7 @@ from auth_service.identity.throttle import FREE, Paid, SignInAttempt, Throttle
 from auth_service.identity.usernames import read_username, username_key
 from auth_service.model.account import Account, AccountState, new_subject
 from auth_service.model.caller import NOWHERE, Caller
-from auth_service.model.security_event import OPERATOR, Act, SecurityEventKind
+from auth_service.model.security_event import OPERATOR, Act, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
@@ -108,12 +108,15 @@ class Accounts:
         Raises InvalidRequest for a name, e-mail address or display name that cannot be, WeakPassword, and last
         UsernameTaken: who sends a weak password does not learn which names exist.
         """
+        now = self._clock.now()
+        if not by_operator:
+            # First, for the checks below work on the event loop, and who fails them is not charged.
+            await self._storage.read(lambda records: self._throttle.require_registration(records, caller, now))
         username = read_username(registration.username)
         email = _checked_email(registration.email)
         name = _checked_name(registration.name)
         if registration.password is not None:
             self._policy.check(registration.password, own_words(username.key, email))
-        now = self._clock.now()
         self._hasher.require_room()
         if not by_operator:
             await self._storage.write(
@@ -160,19 +163,15 @@ class Accounts:
             account = await self._rehashed(account, presented.password)
             devices = self._throttle.devices.remember(presented.devices, account, at=attempt.at)
             return Proof(account, paid, devices)
-        refusal = Act(self._clock.now(), caller).refused(
-            SecurityEventKind.SIGN_IN_REFUSED,
-            sub=account.sub if account else None,
-            reason=_sign_in_refusal(account, matches),
-            **_emptied(paid),
-        )
-        await self._storage.write(lambda records: records.security_events.append(refusal))
+        act = Act(self._clock.now(), caller)
+        await self._storage.write(lambda records: _refuse_sign_in(records, account, matches, act, paid))
         return None
 
     async def change_password(self, change: PasswordChange, caller: Caller) -> Proof | None:
         """Replace the password and end every session but the one it is asked for in.
 
-        None when the presented one is wrong. Raises WeakPassword for the new one, once the presented one is proved.
+        None when the presented one is wrong, or when the session is over by the time that the change is stored. Raises
+        WeakPassword for the new one, once the presented one is proved.
         """
         act = Act(self._clock.now(), caller, actor=change.sub)
 
@@ -184,7 +183,7 @@ class Accounts:
         account, paid = await self._storage.write(begin, durable=False)
         if not await self._verify(account.password_hash if account else None, change.presented, paid):
             refusal = act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=change.sub, **_emptied(paid))
-            await self._storage.write(lambda records: records.security_events.append(refusal))
+            await self._storage.write(lambda records: refuse_owner(records, change.sub, refusal))
             return None
         assert account is not None  # noqa: S101 - nothing matches where there is no account
         await self._refund(paid)
@@ -232,9 +231,18 @@ def _add(records: Records, account: Account, act: Act) -> bool:
 
 def _change_password(records: Records, proved: Account, new_hash: str, keep_sid: str, act: Act) -> Account | None:
     held = records.accounts.hold(proved.sub)
+    if held is None:
+        return None
     # What was proved must still be in force: another change, or a disabling, may have come first.
-    if held is None or not held.is_active or held.password_changed_at != proved.password_changed_at:
+    if not held.is_active or held.password_changed_at != proved.password_changed_at:
         records.security_events.append(act.refused(SecurityEventKind.PASSWORD_CHANGE_REFUSED, sub=proved.sub))
+        return None
+    # So must the session that asks, behind its account as everywhere: whoever ended it meanwhile, because somebody else
+    # is in it perhaps, was told so.
+    session = records.sessions.hold(keep_sid)
+    if session is None or session.sub != held.sub or not session.is_live(act.at):
+        kind = SecurityEventKind.PASSWORD_CHANGE_REFUSED
+        records.security_events.append(act.refused(kind, sub=held.sub, sid=keep_sid, reason="session_over"))
         return None
     changed = held.with_password(new_hash, at=act.at)
     records.accounts.update(changed)
@@ -248,6 +256,28 @@ def _rehash(records: Records, proved: Account, new_hash: str, act: Act) -> None:
     if held is not None and held.password_hash == proved.password_hash:
         records.accounts.update(held.with_rehashed_password(new_hash))
         records.security_events.append(act.done(SecurityEventKind.PASSWORD_REHASHED, sub=held.sub))
+
+
+def refuse_owner(records: Records, sub: str, refusal: SecurityEvent) -> None:
+    """Note what was refused to who claims to own the account; nothing where that was deleted meanwhile.
+
+    It is held, so that a deletion comes before this or finds what it has to make a pseudonym.
+    """
+    if records.accounts.hold(sub) is not None:
+        records.security_events.append(refusal)
+
+
+def _refuse_sign_in(records: Records, found: Account | None, matches: bool, act: Act, paid: Paid) -> None:
+    # As in `refuse_owner`; nobody has an empty subject, so an unknown name is looked up like any other.
+    held = records.accounts.hold("" if found is None else found.sub)
+    records.security_events.append(
+        act.refused(
+            SecurityEventKind.SIGN_IN_REFUSED,
+            sub=None if held is None else held.sub,
+            reason=_sign_in_refusal(held, matches),
+            **_emptied(paid),
+        )
+    )
 
 
 def _sign_in_refusal(account: Account | None, matches: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from auth_service.identity.accounts import Proof, own_words
+from auth_service.identity.accounts import Proof, own_words, refuse_owner
 from auth_service.identity.devices import Devices
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
@@ -146,4 +146,4 @@ def _use(records: Records, token: LinkToken, new_hash: str, act: Act) -> Account
 
 
 def _refuse(records: Records, sub: str, end: LinkEnd, act: Act) -> None:
-    records.security_events.append(act.refused(SecurityEventKind.PASSWORD_LINK_REFUSED, sub=sub, reason=str(end)))
+    refuse_owner(records, sub, act.refused(SecurityEventKind.PASSWORD_LINK_REFUSED, sub=sub, reason=str(end)))

@@ -20,6 +20,11 @@ MIN_CONTEXT_WORD = 3
 """A shorter word is part of too many passwords by chance."""
 MAX_TRIMMINGS = 8
 """How many digits and signs at an end of a common password do not make it a good one: room for a date; ours."""
+MAX_COMPOSED = 4
+"""Code points that composition joins into one at most (NFC)."""
+PIECE = 256
+"""Code points that are brought into one form at a time: to put a run of marks in order takes the square of its length.
+More than a common password with all its trimmings has, and nearly everybody's whole password."""
 UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -40,8 +45,9 @@ class PasswordPolicy:
     def __init__(self, service_words: Iterable[str]) -> None:
         # One text that is searched, not a set: a fifteenth of the memory, and 20 us beside a hash of 25 ms.
         text = COMMON_PASSWORDS.read_text(encoding="utf-8")
-        lines = (line for line in text.splitlines() if not line.startswith("# "))
-        self._common = "\n".join(["", *map(_skeleton, lines), ""])
+        entries = [_skeleton(line) for line in text.splitlines() if not line.startswith("# ")]
+        self._common = "\n".join(["", *entries, ""])
+        self._longest_common = MAX_COMPOSED * (max(map(len, entries)) + 2 * MAX_TRIMMINGS)
         self._service_words = tuple(service_words)
 
     def check(self, password: str, own_words: Iterable[str]) -> None:
@@ -55,30 +61,49 @@ class PasswordPolicy:
             raise WeakPassword(f"The password must have at most {MAX_CHARACTERS} characters.")
         if not is_unicode(password):
             raise InvalidRequest("The password is not Unicode text.")
-        if any(f"\n{core}\n" in self._common for core in _cores(_skeleton(password))):
+        if self._is_common(password):
             raise WeakPassword("The password is one of the most common ones, or little more than that.")
-        seen = _seen(password)
-        left = _without(seen, [*self._service_words, *own_words])
-        if left != seen and len(left) < MIN_CHARACTERS:
+        if _is_made_of(password, [*self._service_words, *own_words]):
             raise WeakPassword(
                 "Apart from the user name, the e-mail address and the name of this service, the password must have "
                 f"at least {MIN_CHARACTERS} characters."
             )
 
+    def _is_common(self, password: str) -> bool:
+        shown = "".join(_shown(password).split())
+        # Of anything longer the skeleton is longer, too, than an entry with all that may be trimmed off.
+        if len(shown) > self._longest_common:
+            return False
+        return any(f"\n{core}\n" in self._common for core in _cores(_skeleton(shown)))
+
 
 def _skeleton(text: str) -> str:
     """What a guesser would spell `text`: as `_seen`, without blanks."""
-    # Nearly all of the list is that, and each start reads it.
-    if text.isascii() and text.isprintable():
-        return text.casefold().replace(" ", "")
-    return "".join(character for character in _seen(text) if not character.isspace())
+    return "".join(_seen(text).split())
 
 
 def _seen(text: str) -> str:
-    """`text` in one form of each letter (NFKC_Casefold, UAX #31) and without what nobody sees."""
-    composed = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    shown = (character for character in composed if character.isspace() or unicodedata.category(character)[0] != "C")
+    """`text` in one form of each letter (NFKC_Casefold, UAX #31) and without what nobody sees.
+
+    In a text longer than a piece a mark is not joined to its letter where a piece ends between them.
+    """
+    # Nearly all of the list is that, and each start reads it.
+    if text.isascii() and text.isprintable():
+        return text.casefold()
+    shown = _shown(text)
+    return "".join(_in_one_form(shown[begin : begin + PIECE]) for begin in range(0, len(shown), PIECE))
+
+
+def _shown(text: str) -> str:
+    """`text` without what nobody sees; nothing else becomes that in another form."""
+    if text.isascii() and text.isprintable():
+        return text
+    shown = (character for character in text if character.isspace() or unicodedata.category(character)[0] != "C")
     return UNSEEN.sub("", "".join(shown))
+
+
+def _in_one_form(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _cores(skeleton: str) -> Iterator[str]:
@@ -95,10 +120,22 @@ def _trimmings(text: str) -> int:
     return next((index for index, character in enumerate(text) if character.isalpha()), len(text))
 
 
+def _is_made_of(password: str, words: Iterable[str]) -> bool:
+    """Whether `password` has some of the words in it, each of which an attacker tries first, and little else
+    (ASVS 5.0 6.2.11)."""
+    known = sorted({_seen(word) for word in words}, key=len, reverse=True)
+    known = [word for word in known if len(word) >= MIN_CONTEXT_WORD]
+    if len(password) > PIECE:
+        # What comes behind can take nothing from this but the beginning of one word.
+        left = _without(_seen(password[:PIECE]), known)
+        if len(left) >= MIN_CHARACTERS + max(map(len, known), default=0):
+            return False
+    seen = _seen(password)
+    left = _without(seen, known)
+    return left != seen and len(left) < MIN_CHARACTERS
+
+
 def _without(seen: str, words: Iterable[str]) -> str:
-    """`seen` without the words, each of which an attacker tries first (ASVS 5.0 6.2.11)."""
-    known = {_seen(word) for word in words}
-    for word in sorted(known, key=len, reverse=True):
-        if len(word) >= MIN_CONTEXT_WORD:
-            seen = seen.replace(word, "")
+    for word in words:
+        seen = seen.replace(word, "")
     return seen

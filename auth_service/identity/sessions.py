@@ -7,6 +7,7 @@ Each method is one transaction. A refusal that ends a session is stored before i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from auth_service.identity.throttle import FREE, Paid
@@ -29,6 +30,7 @@ from auth_service.model.session import (
 )
 from auth_service.model.storage import Records, Storage
 from shared.clock import Clock
+from shared.errors import Unavailable
 from shared.revocation_feed import RevokedKind
 from shared.scope import Scope
 
@@ -87,7 +89,8 @@ class Sessions:
     ) -> OpenSession | None:
         """A new session for an account that has just proved who it is; `paid` is given back with it.
 
-        None when that is no longer so: disabled, deleted, or its password changed since `account` was read.
+        None when that is no longer so: disabled, deleted, or its password changed since `account` was read. Where
+        storage fails `paid` is given back all the same, if it then can be.
         """
         now = self._clock.now()
         session, first = open_session(account.sub, grant, caller, policy=self._policy, at=now)
@@ -98,7 +101,14 @@ class Sessions:
                 paid.refund(records, at=now)
             return opened
 
-        opened = await self._storage.write(work)
+        try:
+            opened = await self._storage.write(work)
+        except Unavailable:
+            # The password was right. Where nothing can be written the unit is lost, and this failure is what is told.
+            failed_at = self._clock.now()
+            with suppress(Unavailable):
+                await self._storage.write(lambda records: _refund(records, session.sid, paid, failed_at), durable=False)
+            raise
         return None if opened is None else OpenSession(account, opened, first)
 
     async def refresh(self, request: RefreshRequest, caller: Caller) -> OpenSession | Refusal:
@@ -150,11 +160,15 @@ class Sessions:
         return token
 
     async def revoke_access_token(self, token: AccessTokenId, caller: Caller) -> bool:
-        """Revoke one access token; its session goes on. False when it is revoked already."""
+        """Revoke one access token; its session goes on. False when it is revoked already, or its account is gone."""
         act = Act(self._clock.now(), caller, token.sub)
 
         def work(records: Records) -> bool:
             if records.revocations.covers(RevokedKind.TOKEN, token.token_id):
+                return False
+            # Where the account was deleted its subject is revoked for good, and must come back into no table. Held, so
+            # that a deletion comes before us or finds what we wrote.
+            if records.accounts.hold(token.sub) is None:
                 return False
             records.revocations.append(revoked_token(token.token_id, expires_at=token.expires_at))
             kind = SecurityEventKind.ACCESS_TOKEN_REVOKED
@@ -229,6 +243,12 @@ def _open(records: Records, proved: Account, session: Session, policy: SessionPo
         act.done(SecurityEventKind.SESSION_OPENED, sub=session.sub, sid=session.sid, client_id=session.grant.client_id)
     )
     return session
+
+
+def _refund(records: Records, unopened_sid: str, paid: Paid, at: float) -> None:
+    # Only the database knows of a commit whose answer was lost, and that one has given it back.
+    if records.sessions.find(unopened_sid) is None:
+        paid.refund(records, at=at)
 
 
 def _listed(records: Records, session: Session, policy: SessionPolicy) -> Session:

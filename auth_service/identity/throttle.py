@@ -123,28 +123,38 @@ class Throttle:
         charge = Charge.of(BudgetKind.PASSWORD_CHANGE, self._limits.caller, sub, sid)
         return self._charge(records, [charge], at)
 
+    def require_registration(self, records: Records, caller: Caller, at: float) -> None:
+        """Refuse a registration where `charge_registration` would; nothing is charged."""
+        try:
+            records.budgets.require(_that_cost(self._registration_charges(caller)), at=at)
+        except BudgetSpent as spent:
+            self._refuse(spent)
+
     def charge_registration(self, records: Records, caller: Caller, at: float) -> Paid:
         """Charge a registration, for good."""
+        return self._charge(records, self._registration_charges(caller), at)
+
+    def _registration_charges(self, caller: Caller) -> Sequence[Charge]:
         limits = self._limits
-        return self._charge(
-            records,
-            [
-                *_address_charges(BudgetKind.REGISTRATION_ADDRESS, limits.registrations_address, networks_of(caller)),
-                Charge.of(BudgetKind.REGISTRATION_SERVICE, limits.registrations_service),
-            ],
-            at,
-        )
+        return [
+            *_address_charges(BudgetKind.REGISTRATION_ADDRESS, limits.registrations_address, networks_of(caller)),
+            Charge.of(BudgetKind.REGISTRATION_SERVICE, limits.registrations_service),
+        ]
 
     def _charge(self, records: Records, charges: Sequence[Charge], at: float) -> Paid:
-        charges = [charge for charge in charges if charge.cost > 0]
         try:
-            return Paid(records.budgets.charge(charges, at=at))
+            return Paid(records.budgets.charge(_that_cost(charges), at=at))
         except BudgetSpent as spent:
             self._refuse(spent)
 
     def _refuse(self, spent: BudgetSpent) -> NoReturn:
         self._refused.labels(spent.kind).inc()
         raise TooManyRequests("Too many attempts; try again later.", retry_after=math.ceil(spent.seconds)) from None
+
+
+def _that_cost(charges: Sequence[Charge]) -> Sequence[Charge]:
+    # Where there is no limit a unit costs nothing, and its budget needs no row.
+    return [charge for charge in charges if charge.cost > 0]
 
 
 def _device_charge(device: KnownDevice, name: str, limits: ThrottleLimits) -> Charge:

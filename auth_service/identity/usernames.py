@@ -8,7 +8,8 @@ Two keys, both unique among accounts:
   Latin letters (UTS #39, the table in `lookalikes.txt`) counts as those. So a Cyrillic or half Cyrillic "paypal" is
   taken once the Latin one is. Characters of ASCII stand for themselves: "user1" and "userl", "modern" and "modem" are
   different names, and so are letters of one script that resemble each other but not Latin. It is made of the name as
-  typed, for that is what is seen: an I behind a small letter is seen as l, so "appIe" is taken once "apple" is.
+  typed, for that is what is seen: an I behind a small letter is seen as l, so "appIe" is taken once "apple" is; a dot
+  on an i is the one that it has, and a mark that shows nothing is not there.
 """
 
 from __future__ import annotations
@@ -29,8 +30,22 @@ MAX_BYTES = 255
 """UTF-8 after mapping; what other systems give a user name (POSIX LOGIN_NAME_MAX, LDAP uid)."""
 MAX_TYPED_CHARACTERS = 4 * MAX_CHARACTERS
 """Before mapping: composition joins at most four code points into one. Nothing longer is looked at."""
-INVISIBLE = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""What PRECIS allows in some words although nothing of it is seen."""
+INVISIBLE = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\U00016fe4\U0001bc9d\U00013441\U00013442"
+"""What PRECIS allows in some words although nothing of it is seen: the joiners, which are Default_Ignorable_Code_Point
+(UAX #44; PRECIS refuses all others), and what is by its name a filler (Khitan), a selector (Duployan) or a blank
+(Egyptian, from Unicode 15 on)."""
+JOINING = "".join(
+    [
+        "\u1039\u17d2\u1a60\u1bab\uaaf6\U00010a3f\U00011133\U000113d0\U0001193e\U00011a47\U00011a99\U00011d45",
+        "\U00011d97\U00011f42\U0001107f\u2d7f",
+    ]
+)
+"""What stacks or joins the two letters of its script that it stands between, and shows nothing where there are none:
+Indic_Syllabic_Category Invisible_Stacker and Number_Joiner (UAX #44, Unicode 16), and the joiner of Tifinagh."""
+DOT = "\N{COMBINING DOT ABOVE}"
+UNDER_A_DOT = frozenset("ijl\u029d\u1d96\U0001df1a")
+"""Small letters that a dot above does not change to the eye: those that have one (Soft_Dotted, UAX #44; the others of
+them look like these or are composed), and l, which is too tall for it."""
 LOOKALIKES = Path(__file__).with_name("lookalikes.txt")
 
 
@@ -70,12 +85,24 @@ def username_key(typed: str) -> str | None:
 def lookalike_key(text: str) -> str:
     """What a name looks like; `text` is as typed, width mapped and composed. A change here wants a migration."""
     shown: list[str] = []
-    behind_small_letter = False
-    for character in unicodedata.normalize("NFD", text).translate(_LOOKS):
-        shown.append("l" if character == "I" and behind_small_letter else character)
-        if not unicodedata.category(character).startswith("M"):
-            behind_small_letter = shown[-1].islower()
+    letter = ""
+    characters = unicodedata.normalize("NFD", text).translate(_LOOKS)
+    for number, character in enumerate(characters):
+        if unicodedata.category(character).startswith("M"):
+            hides = character in JOINING and not _joins(character, characters[number - 1 : number + 2])
+            if hides or (character == DOT and letter.lower() in UNDER_A_DOT):
+                continue
+            shown.append(character)
+        else:
+            letter = "l" if character == "I" and letter.islower() else character
+            shown.append(letter)
     return unicodedata.normalize("NFC", "".join(shown).lower())
+
+
+def _joins(mark: str, surroundings: str) -> bool:
+    """Whether all three of `surroundings` are of the script of `mark`, which every name in Unicode begins with."""
+    script = unicodedata.name(mark, "").split(" ")[0]
+    return len(surroundings) == 3 and all(unicodedata.name(one, "").startswith(script) for one in surroundings)
 
 
 def _enforce(profile: str, typed: str) -> str | None:

@@ -70,8 +70,10 @@ class TakenUnit:
     def refund_at(self, at: float) -> float:
         """The seconds that are given back at `at`: what of the unit has not come back by itself since it was taken.
 
-        To give that back a second time would be to hold more than the budget's size. Where another unit was taken in
-        between, this is at most that time too little, never too much.
+        To give that back a second time would be to hold more than the budget's size. But one instant does not say whose
+        the time is that has passed. Where a later unit was taken in between, this may be too little, and where an
+        earlier one was given back in between as well, too much: by at most the time since this one was taken, and too
+        much by at most what it costs.
         """
         return max(0.0, min(self.charge.cost, self.full_at - at))
 
@@ -87,6 +89,10 @@ class BudgetSpent(Exception):
 
 class BudgetRecords(Protocol):
     """The budgets that one transaction sees."""
+
+    def require(self, charges: Sequence[Charge], *, at: float) -> None:
+        """Raise BudgetSpent where `charge` would; nothing is taken, and a transaction that reads is enough."""
+        ...
 
     def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
         """Take a unit of each budget.

@@ -29,14 +29,19 @@ class SqlBudgets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
+    def require(self, charges: Sequence[Charge], *, at: float) -> None:
         if not charges:
-            return []
-        # Looked at first, so that a flood of attempts that are refused writes nothing and waits for no lock.
+            return
         keys = [charge.key for charge in charges]
         stored = {bytes(row.budget_key): row.full_at for row in self._connection.execute(_read, {"keys": keys})}
         counted = {key: full_at for key, full_at in stored.items() if at < full_at < _horizon(at)}
         _require(charges, {charge.key: counted.get(charge.key, at) + charge.cost for charge in charges}, at)
+
+    def charge(self, charges: Sequence[Charge], *, at: float) -> Sequence[TakenUnit]:
+        if not charges:
+            return []
+        # Looked at first, so that a flood of attempts that are refused writes nothing and waits for no lock.
+        self.require(charges, at=at)
         # What counts is what stands in the rows once they are ours: another transaction may have been faster.
         values: dict[str, object] = {"at": at, "horizon": _horizon(at)}
         for number, charge in enumerate(charges):

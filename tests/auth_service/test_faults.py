@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Pool, event
+from sqlalchemy import Connection, Engine, Pool, event, select
 from sqlalchemy.exc import OperationalError
 
 import shared.sqlite_engine
 from auth_service.model.refresh_token import RefreshToken
 from auth_service.settings import AuthSettings
-from shared.database import parse_database_url
+from auth_service.storage.tables import throttle_budgets
+from shared.database import Database, parse_database_url
 from tests.auth_service.endpoints.state import make_link
 from tests.auth_service.running import (
     EACH_DATABASE,
@@ -359,6 +360,44 @@ async def test_each_database_call_may_fail(
                 return
             assert_refused(reply, 503, "temporarily_unavailable")
             await scenario.check(auth, user, False, answer_lost)
+    raise AssertionError("it never succeeds")
+
+
+async def stored_budgets(settings: AuthSettings) -> dict[bytes, float]:
+    """When each budget that has a row will be whole."""
+    database = await asyncio.to_thread(Database.open, settings.database_url.reveal())
+    try:
+        rows = await database.read(lambda connection: connection.execute(select(throttle_budgets)).all())
+    finally:
+        await database.close()
+    return {bytes(row.budget_key): row.full_at for row in rows}
+
+
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["call fails", "answer lost"])
+@EACH_DATABASE
+async def test_a_rightful_sign_in_that_fails_costs_nothing(
+    auth: AuthClient, auth_settings: AuthSettings, answer_lost: bool
+) -> None:
+    """Whatever call fails: who retries during an outage does not run out of attempts by that. Nothing is given back
+    twice, either. (Where the answer to the charge itself is lost, nobody knows what there is to give back.)"""
+    user, now = await new_user(auth, "alice"), auth.clock.now()
+    before, lost = await stored_budgets(auth_settings), 0
+    faults = Faults(answer_lost=answer_lost)
+    with injected(faults):
+        for number in range(1, MAX_CALLS):
+            faults.arm(number)
+            reply = await sign_in(auth, user)
+            faults.disarm()
+            after = await stored_budgets(auth_settings)
+            changes = {after.get(key, now) - before.get(key, now) for key in before.keys() | after.keys()}
+            lost += max(changes) > 0.01
+            assert min(changes) > -0.01
+            assert lost <= answer_lost
+            before = after
+            if not faults.struck:
+                assert reply.status == 200
+                return
+            assert_refused(reply, 503, "temporarily_unavailable")
     raise AssertionError("it never succeeds")
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sqlalchemy import Connection, select
+
+from auth_service.identity.administration import AccountAdministration
+from auth_service.identity.password_policy import PasswordPolicy
+from auth_service.identity.passwords import PasswordHasher
 from auth_service.model.account import Account
 from auth_service.model.password_link import LinkEnd, LinkToken, PasswordLink
 from auth_service.model.security_event import SecurityEvent
 from auth_service.model.session import Session
 from auth_service.model.storage import Records
 from auth_service.settings import AuthSettings
+from auth_service.storage.storage import SqlStorage
+from auth_service.storage.tables import metadata
+from shared.database import Database
 from tests.auth_service.running import in_database
 from tests.auth_service.stored import account
 from tests.clock import FrozenClock
@@ -57,3 +66,28 @@ async def make_link(
 
     await in_database(settings, work)
     return token.clear_text
+
+
+async def delete_account(settings: AuthSettings, sub: str) -> None:
+    """As `users delete` does."""
+    database = await asyncio.to_thread(Database.open, settings.database_url.reveal())
+    hasher, policy = PasswordHasher(threads=1, queue_length=1), await asyncio.to_thread(PasswordPolicy, ())
+    try:
+        assert await AccountAdministration(SqlStorage(database), hasher, policy, FrozenClock()).delete(sub)
+    finally:
+        await hasher.close()
+        await database.close()
+
+
+async def tables_that_say(settings: AuthSettings, text: str) -> list[str]:
+    """The tables with a row in which `text` stands."""
+
+    def work(connection: Connection) -> list[str]:
+        tables = metadata.sorted_tables
+        return [table.name for table in tables if any(text in str(row) for row in connection.execute(select(table)))]
+
+    database = await asyncio.to_thread(Database.open, settings.database_url.reveal())
+    try:
+        return await database.read(work)
+    finally:
+        await database.close()

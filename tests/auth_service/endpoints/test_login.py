@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from auth_service.identity.passwords import OWASP_ARGON2ID
 from auth_service.settings import AuthSettings
-from tests.auth_service.endpoints.state import change_account
+from tests.auth_service.endpoints.state import change_account, delete_account, stored_events, tables_that_say
+from tests.auth_service.identity.hashing import HeldUp
 from tests.auth_service.running import (
     EACH_DATABASE,
     NEW_PASSWORD,
@@ -177,6 +180,23 @@ async def test_an_account_without_a_password_takes_none(auth: AuthClient, auth_s
     for presented in ["", " ", "null", "None", "undefined", "\u0000", "$argon2id$", "*", "!", PASSWORD]:
         reply = await auth.post("/login", {"username": "alice", "password": presented})
         assert_refused(reply, 401, "invalid_credentials")
+
+
+@EACH_DATABASE
+async def test_an_account_that_is_deleted_meanwhile_is_not_named_again(
+    auth: AuthClient, auth_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hostile cases: a sign-in that is refused after it says what one says that comes later, and leaves no subject."""
+    sub = await auth.register()
+    held_up = HeldUp.next(monkeypatch, "verify")
+    guessing = asyncio.create_task(auth.post("/login", {"username": "alice", "password": NEW_PASSWORD}))
+    await held_up.reached.wait()
+    await delete_account(auth_settings, sub)
+    held_up.go_on.set()
+    assert_refused(await guessing, 401, "invalid_credentials")
+    assert await tables_that_say(auth_settings, sub) == []
+    refusal = (await stored_events(auth_settings))[0]
+    assert (refusal.kind, refusal.detail) == ("sign_in_refused", {"reason": "unknown_name"})
 
 
 async def test_each_sign_in_is_a_session_of_its_own(auth: AuthClient) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import pytest
 
+from auth_service.model.security_event import SecurityEventKind
 from auth_service.settings import AuthSettings
-from tests.auth_service.endpoints.state import change_account
+from tests.auth_service.endpoints.state import change_account, delete_account, stored_events, tables_that_say
+from tests.auth_service.identity.hashing import HeldUp
 from tests.auth_service.running import (
     EACH_DATABASE,
     NEW_PASSWORD,
@@ -151,6 +155,78 @@ async def test_a_session_that_is_over_changes_nothing(auth: AuthClient) -> None:
     await auth.post("/logout", token=tokens.access_token)
     assert_refused(await change(auth, tokens), 401, "invalid_token")
     await auth.login(password=PASSWORD)
+
+
+End = Callable[[AuthClient, Tokens, Tokens], Awaitable[Reply]]
+
+
+async def log_out(auth: AuthClient, tokens: Tokens, _other: Tokens) -> Reply:
+    return await auth.post("/logout", token=tokens.access_token)
+
+
+async def end_from_elsewhere(auth: AuthClient, tokens: Tokens, other: Tokens) -> Reply:
+    return await auth.call("DELETE", f"/sessions/{tokens.sid}", token=other.access_token)
+
+
+async def revoke(auth: AuthClient, tokens: Tokens, _other: Tokens) -> Reply:
+    return await auth.post_form("/revoke", {"token": tokens.refresh_token})
+
+
+@EACH_DATABASE
+@pytest.mark.parametrize("end", [log_out, end_from_elsewhere, revoke])
+async def test_a_session_that_is_ended_meanwhile_changes_nothing(
+    auth: AuthClient, auth_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch, end: End
+) -> None:
+    """Ended while the new password is hashed: 401 as if it had been ended before, all stays, and the trail knows."""
+    tokens, other = await auth.new_user(), await auth.login()
+    held_up = HeldUp.next(monkeypatch, "hash")
+    changing = asyncio.create_task(change(auth, tokens))
+    await held_up.reached.wait()
+    assert (await end(auth, tokens, other)).status in (200, 204)
+    held_up.go_on.set()
+    reply = await changing
+    assert_refused(reply, 401, "invalid_token")
+    assert "revoked" in reply.headers["WWW-Authenticate"]
+    await auth.login(password=PASSWORD)
+    await auth.refreshed(other.refresh_token)
+    [refusal] = [one for one in await stored_events(auth_settings) if one.kind.startswith("password_change")]
+    assert (refusal.kind, refusal.sid) == (SecurityEventKind.PASSWORD_CHANGE_REFUSED, tokens.sid)
+    assert refusal.detail == {"reason": "session_over"}
+
+
+@EACH_DATABASE
+async def test_a_change_that_another_session_overtakes_is_told_that_its_own_is_over(
+    auth: AuthClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401 and not that the password was wrong: the other change has ended this session, and only it counts."""
+    tokens, other = await auth.new_user(), await auth.login()
+    held_up = HeldUp.next(monkeypatch, "hash")
+    changing = asyncio.create_task(change(auth, tokens))
+    await held_up.reached.wait()
+    assert (await change(auth, other, new="another good password")).status == 204
+    held_up.go_on.set()
+    assert_refused(await changing, 401, "invalid_token")
+    await auth.login(password="another good password")
+
+
+@EACH_DATABASE
+@pytest.mark.parametrize(("method", "presented"), [("verify", "wrong"), ("verify", PASSWORD), ("hash", PASSWORD)])
+async def test_an_account_that_is_deleted_meanwhile_is_not_named_again(
+    auth: AuthClient,
+    auth_settings: AuthSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Literal["hash", "verify"],
+    presented: str,
+) -> None:
+    """Hostile cases: the refusal brings the subject back into no table; the answer is that of any token of it."""
+    tokens = await auth.new_user()
+    held_up = HeldUp.next(monkeypatch, method)
+    changing = asyncio.create_task(change(auth, tokens, presented))
+    await held_up.reached.wait()
+    await delete_account(auth_settings, tokens.claims["sub"])
+    held_up.go_on.set()
+    assert_refused(await changing, 401, "invalid_token")
+    assert await tables_that_say(auth_settings, tokens.claims["sub"]) == []
 
 
 @EACH_DATABASE

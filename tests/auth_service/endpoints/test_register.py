@@ -148,7 +148,14 @@ async def test_a_password_is_taken_exactly_as_sent(auth: AuthClient, password: s
 async def test_a_taken_name_is_a_conflict(auth: AuthClient) -> None:
     """409 for the name and for what looks like it; the first account stays as it was."""
     sub = await auth.register("alice")
-    for username in ["alice", "ALICE", "\uff41lice", "\N{CYRILLIC SMALL LETTER A}lice"]:
+    for username in [
+        "alice",
+        "ALICE",
+        "\uff41lice",
+        "\N{CYRILLIC SMALL LETTER A}lice",
+        "ali\u0307ce",
+        "ali\U00016fe4ce",
+    ]:
         reply = await auth.post("/register", {"username": username, "password": NEW_PASSWORD})
         assert_refused(reply, 409, "username_taken")
         assert (await auth.login("alice")).claims["sub"] == sub

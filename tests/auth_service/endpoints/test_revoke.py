@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from auth_service.settings import AuthSettings
 from shared.revocation_feed import RevokedKind
+from tests.auth_service.endpoints.state import delete_account, stored_events, tables_that_say
 from tests.auth_service.feed import FeedReader
 from tests.auth_service.running import EACH_DATABASE, AuthClient, assert_refused
 
@@ -38,6 +40,23 @@ async def test_an_access_token_is_revoked_alone(auth: AuthClient) -> None:
     assert "revoked" in reply.headers["WWW-Authenticate"]
     later = await auth.refreshed(tokens.refresh_token)
     assert (await auth.get("/sessions", token=later.access_token)).status == 200
+
+
+@EACH_DATABASE
+async def test_a_token_of_a_deleted_account_brings_its_subject_back_nowhere(
+    auth: AuthClient, auth_settings: AuthSettings
+) -> None:
+    """Hostile cases: no row of any table refers to a deleted user, whatever is done with the tokens that are left."""
+    feed, tokens = FeedReader(auth), await auth.new_user()
+    sub = tokens.claims["sub"]
+    assert await tables_that_say(auth_settings, sub) == ["accounts", "security_events", "sessions"]
+    await delete_account(auth_settings, sub)
+    entries, trail = (await feed.read()).entries, await stored_events(auth_settings)
+    for token in (tokens.access_token, tokens.refresh_token):
+        assert (await auth.post_form("/revoke", {"token": token})).status == 200
+    assert await tables_that_say(auth_settings, sub) == []
+    assert (await FeedReader(auth).read()).entries == entries
+    assert await stored_events(auth_settings) == trail
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "signet_refresh_" + "A" * 64, "%00", "A" * 9_000])

@@ -253,6 +253,25 @@ async def test_registrations_from_one_address_end(auth: AuthClient) -> None:
     assert (await register("one-more", ELSEWHERE)).status == 201
 
 
+async def test_a_spent_registration_is_refused_before_it_is_judged(auth: AuthClient) -> None:
+    """Hostile cases: what is worked out for nothing is worked out for nobody who has spent the budget; that costs
+    nothing more, and counts as refused."""
+
+    async def register(address: str, **members: str) -> Reply:
+        body = {"username": "alice", "password": PASSWORD, **members}
+        return await auth.call("POST", "/register", body=body, headers={"X-Forwarded-For": address})
+
+    impossible = [{"password": "password1"}, {"password": "\ufdfa" * 1_025}, {"username": "a b"}, {"email": "a@\u0007"}]
+    for _ in range(20):
+        await register(HOME)
+    for members in impossible:
+        refused = await register(HOME, **members)
+        assert_refused(refused, 429, "too_many_requests")
+        assert refused.headers["Retry-After"] == "180"
+        assert (await register(ELSEWHERE, **members)).status == 400
+    assert 'signet_throttled_total{budget="registration_address"} 4.0' in await auth.metrics()
+
+
 async def test_what_is_refused_is_counted_and_not_written(auth: AuthClient, environment: dict[str, str]) -> None:
     """A flood of refusals fills no table; the metrics show it."""
     await auth.register()

@@ -18,7 +18,7 @@ from auth_service.identity.accounts import (
 )
 from auth_service.identity.password_policy import PasswordPolicy
 from auth_service.identity.passwords import PasswordHasher
-from auth_service.identity.sessions import Sessions
+from auth_service.identity.sessions import Ending, Sessions
 from auth_service.identity.throttle import Throttle
 from auth_service.identity.usernames import InvalidUsername
 from auth_service.model.account import Account
@@ -28,7 +28,7 @@ from auth_service.storage.storage import SqlStorage
 from shared.database import Database
 from shared.errors import InvalidRequest
 from tests.auth_service.identity.hashing import CHEAP, OLDER
-from tests.auth_service.stored import CALLER, GRANT, NOW
+from tests.auth_service.stored import CALLER, GRANT, NOW, POLICY
 from tests.clock import FrozenClock
 
 PASSWORD = "correct horse battery"
@@ -56,6 +56,13 @@ async def signed_in(accounts: Accounts, username: str, password: str) -> Account
     """The account that name and password prove."""
     proof = await accounts.authenticate(Credentials(username, password), CALLER)
     return None if proof is None else proof.account
+
+
+async def new_session(sessions: Sessions, account: Account) -> str:
+    """The id of a session that was opened for it."""
+    opened = await sessions.open(account, GRANT, CALLER)
+    assert opened is not None
+    return opened.session.sid
 
 
 async def store(storage: SqlStorage, account: Account) -> None:
@@ -300,6 +307,24 @@ async def test_a_password_is_changed_only_by_who_knows_it(
     assert (await events(storage))[0].kind is SecurityEventKind.PASSWORD_CHANGE_REFUSED
 
 
+async def test_a_password_is_changed_only_in_a_session_of_the_account_that_goes_on(
+    accounts: Accounts, alice: Account, sessions: Sessions, storage: SqlStorage, clock: FrozenClock
+) -> None:
+    """Not in one that was ended, ran out, is somebody else's or nobody's; the right password changes nothing there."""
+    bob = await accounts.register(Registration("bob", PASSWORD), CALLER)
+    expired = await new_session(sessions, alice)
+    clock.advance(POLICY.idle_timeout)
+    ended, kept = [await new_session(sessions, alice) for _ in range(2)]
+    assert await sessions.end(ended, Ending(EndReason.LOGOUT, alice.sub, CALLER))
+    for sid in (expired, ended, await new_session(sessions, bob), "none"):
+        assert not await accounts.change_password(PasswordChange(alice.sub, sid, PASSWORD, NEW_PASSWORD), CALLER)
+        refusal = (await events(storage))[0]
+        assert (refusal.kind, refusal.sub) == (SecurityEventKind.PASSWORD_CHANGE_REFUSED, alice.sub)
+        assert (refusal.sid, refusal.detail) == (sid, {"reason": "session_over"})
+    assert await accounts.find(alice.sub) == alice
+    assert [one.sid for one in await sessions.live_of(alice.sub)] == [kept]
+
+
 async def test_a_new_password_is_held_to_the_same_rules(accounts: Accounts, alice: Account) -> None:
     """Weak ones are refused with their reason, and the old one stays."""
     for new in ("short", "password1", "alice-2026", "alice@example.org"):
@@ -308,9 +333,10 @@ async def test_a_new_password_is_held_to_the_same_rules(accounts: Accounts, alic
     assert await accounts.find(alice.sub) == alice
 
 
-async def test_of_two_changes_at_once_one_counts(accounts: Accounts, alice: Account) -> None:
+async def test_of_two_changes_at_once_one_counts(accounts: Accounts, alice: Account, sessions: Sessions) -> None:
     """Both proved the old password, the second to come is refused: what it proved is no longer in force."""
-    changes = [PasswordChange(alice.sub, "none", PASSWORD, f"a new one, number {number}") for number in range(6)]
+    sid = await new_session(sessions, alice)
+    changes = [PasswordChange(alice.sub, sid, PASSWORD, f"a new one, number {number}") for number in range(6)]
     done = await asyncio.gather(*(accounts.change_password(change, CALLER) for change in changes))
     [won] = [number for number, proof in enumerate(done) if proof is not None]
     assert await signed_in(accounts, "alice", changes[won].new) is not None
@@ -322,6 +348,6 @@ async def test_a_sign_in_that_a_password_change_overtook_opens_no_session(
     """Proved with the old password, opened after the change: no session. Else the change would not have ended it."""
     proved = await signed_in(accounts, "alice", PASSWORD)
     assert proved is not None
-    change = PasswordChange(alice.sub, "none", PASSWORD, NEW_PASSWORD)
+    change = PasswordChange(alice.sub, await new_session(sessions, alice), PASSWORD, NEW_PASSWORD)
     assert await accounts.change_password(change, CALLER)
     assert await sessions.open(proved, GRANT, CALLER) is None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from auth_service.model.caller import NOWHERE
 from auth_service.model.password_link import LinkToken
 from auth_service.model.security_event import Outcome, SecurityEvent, SecurityEventKind
 from auth_service.model.session import EndReason
+from auth_service.model.storage import Records
 from auth_service.storage.storage import SqlStorage
 from shared.database import Database
 from shared.errors import Unavailable
@@ -193,6 +195,30 @@ async def test_deleting_the_account_takes_it_along(
     assert await links.owner(link.token.clear_text) is None
     assert not await used(links, link)
     assert await links.make(alice.sub, lifetime=LIFETIME) is None
+
+
+async def test_a_link_whose_account_is_deleted_meanwhile_does_not_name_it_again(
+    links: PasswordLinks,
+    administration: AccountAdministration,
+    alice: Account,
+    storage: SqlStorage,
+    clock: FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deletion comes between the look at a dead link and its refusal, which then stands nowhere."""
+    link, write = await made(links, alice), storage.write
+    clock.advance(LIFETIME)
+
+    async def write_too_late(work: Callable[[Records], Any]) -> Any:
+        monkeypatch.setattr(storage, "write", write)
+        assert await administration.delete(alice.sub)
+        return await write(work)
+
+    monkeypatch.setattr(storage, "write", write_too_late)
+    assert not await used(links, link)
+    trail = await events(storage, *SecurityEventKind)
+    assert [event.kind for event in trail] == ["account_deleted", "password_link_made", "account_registered"]
+    assert alice.sub not in str(trail)
 
 
 async def test_what_nobody_made_is_refused_without_a_trace(

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import string
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.identity.password_policy import COMMON_PASSWORDS, MAX_TRIMMINGS, PasswordPolicy, WeakPassword
+from auth_service.identity.password_policy import (
+    COMMON_PASSWORDS,
+    MAX_COMPOSED,
+    MAX_TRIMMINGS,
+    MIN_CHARACTERS,
+    PIECE,
+    PasswordPolicy,
+    WeakPassword,
+)
+from auth_service.identity.passwords import MAX_CHARACTERS
 from shared.errors import InvalidRequest
 
 OWN_WORDS = ["alice", "wonderland", "example.org"]
@@ -90,6 +103,71 @@ def test_no_dressing_makes_a_common_password_a_good_one(
         password_policy.check(dressed, [])
 
 
+@pytest.mark.parametrize("between", ["", " ", "\u3164", "\u200b\u00a0"])
+def test_the_longest_dress_of_the_longest_entry_is_seen_through(password_policy: PasswordPolicy, between: str) -> None:
+    """Decomposed, with all the trimmings, and as much of what is not seen as there is room for."""
+    entry = max(ENTRIES, key=len)
+    assert 30 < len(entry) < PIECE / MAX_COMPOSED - 2 * MAX_TRIMMINGS
+    typed = unicodedata.normalize("NFD", "1" * MAX_TRIMMINGS + entry + "\u2260" * MAX_TRIMMINGS)
+    dressed = between.join(typed)
+    dressed += between[:1] * (MAX_CHARACTERS - len(dressed))
+    with pytest.raises(WeakPassword, match="most common"):
+        password_policy.check(dressed, [])
+
+
+def test_no_form_of_a_character_is_shorter_than_the_policy_reckons() -> None:
+    """What is too long to be a common password is told from its length as typed: each character that shows something
+    goes on showing something, and at most four become one."""
+    for point in range(0x110000):
+        character = chr(point)
+        composed = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", character).casefold())
+        assert len(unicodedata.normalize("NFD", character)) <= MAX_COMPOSED
+        decomposed = unicodedata.normalize("NFKD", character)
+        assert len(unicodedata.normalize("NFKD", composed)) >= len(decomposed)
+        assert composed.isspace() is character.isspace()
+
+
+LIGATURE, MARKS = "\ufdfa", "\u0344\u0323"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("password", "own_words"),
+    [
+        (LIGATURE * 1_024, OWN_WORDS),  # eighteen characters each
+        (MARKS[0] * 512 + MARKS[1] * 512, OWN_WORDS),  # all of these have to change places
+        ("\u0f73" * 1_024, OWN_WORDS),  # and the halves of these
+        ((LIGATURE * 63 + "\x01") * 16, OWN_WORDS),
+        (MARKS[0] * 90 + MARKS[1] * 90, OWN_WORDS),
+        (LIGATURE * 1_024, [LIGATURE * 3]),
+        ((MARKS[0] * 127 + MARKS[1] * 127) * 4, [MARKS[0] * 127 + MARKS[1] * 127]),
+    ],
+    ids=["ligature", "marks", "tibetan", "controls", "short", "own ligature", "own marks"],
+)
+def test_no_password_is_dear_to_judge(password_policy: PasswordPolicy, password: str, own_words: Sequence[str]) -> None:
+    """It is done on the event loop, and what is refused is charged to nobody: at most four times what it takes to bring
+    a thousand ligatures into one form, which is about three milliseconds."""
+
+    def judge() -> None:
+        with contextlib.suppress(WeakPassword):
+            password_policy.check(password, own_words)
+
+    def normalise() -> None:
+        unicodedata.normalize("NFKC", LIGATURE * 1_024)
+
+    assert _least_seconds(judge) < 4 * _least_seconds(normalise)
+
+
+def _least_seconds(work: Callable[[], None]) -> float:
+    """The processor time of the best of a few tries."""
+    taken = []
+    for _ in range(15):
+        begun = time.thread_time()
+        work()
+        taken.append(time.thread_time() - begun)
+    return min(taken)
+
+
 @given(st.integers(), st.sampled_from([string.ascii_lowercase, string.digits, string.printable]))
 def test_a_long_random_password_is_never_refused(password_policy: PasswordPolicy, seed: int, alphabet: str) -> None:
     """Of 20 characters, of letters alone, digits alone or anything printable."""
@@ -124,6 +202,17 @@ def test_a_password_made_of_known_words_is_refused(password_policy: PasswordPoli
     """The account's own words and the service's name count for nothing (ASVS 5.0 6.1.2, 6.2.11)."""
     with pytest.raises(WeakPassword, match="Apart from the user name"):
         password_policy.check(password, OWN_WORDS)
+
+
+@pytest.mark.parametrize("word", ["alice", "\u00e1l\u00edce", "\u674e\u5c0f\u9f99"])
+def test_a_long_password_made_of_known_words_is_refused(password_policy: PasswordPolicy, word: str) -> None:
+    """However often they are repeated; where something else comes late, it counts."""
+    repeated = word * ((MAX_CHARACTERS - MIN_CHARACTERS) // len(word))
+    for password in (repeated, repeated[: PIECE + 1], repeated[:PIECE], repeated + "x7Gq-2m"):
+        with pytest.raises(WeakPassword, match="Apart from the user name"):
+            password_policy.check(password, [word])
+    for password in (repeated + "x7Gq-2mv", "x7Gq-2mv" + repeated):
+        password_policy.check(password, [word])
 
 
 def test_a_short_name_does_not_spoil_passwords(password_policy: PasswordPolicy) -> None:

@@ -61,6 +61,13 @@ async def sign_in(accounts: Accounts, sessions: Sessions, who: Caller, devices: 
     return proof
 
 
+async def new_session(sessions: Sessions, account: Account) -> str:
+    """The id of a session that was opened for it."""
+    opened = await sessions.open(account, GRANT, CALLER)
+    assert opened is not None
+    return opened.session.sid
+
+
 async def guesses_left(accounts: Accounts, username: str, who: Caller, devices: str = "") -> int:
     """How many wrong passwords are still looked at."""
     for count in range(100):
@@ -256,21 +263,24 @@ async def test_a_full_queue_is_told_before_anything_is_charged(
     await narrow.close()
 
 
-async def test_guesses_at_the_present_password_are_counted_by_session(accounts: Accounts, alice: Account) -> None:
+async def test_guesses_at_the_present_password_are_counted_by_session(
+    accounts: Accounts, alice: Account, sessions: Sessions
+) -> None:
     """Who holds one session's token has a few guesses, and takes none from the owner's other sessions."""
 
     async def change(sid: str, presented: str, new: str = "another good password") -> bool:
         wanted = PasswordChange(alice.sub, sid, presented, new)
         return await accounts.change_password(wanted, caller(1)) is not None
 
+    own, stolen = [await new_session(sessions, alice) for _ in range(2)]
     for _ in range(int(LIMITS.caller)):
-        assert not await change("stolen", WRONG)
+        assert not await change(stolen, WRONG)
     with pytest.raises(TooManyRequests):
-        await change("stolen", PASSWORD)
+        await change(stolen, PASSWORD)
     for _ in range(5):
         with pytest.raises(WeakPassword):
-            await change("own", PASSWORD, new="short")
-    assert await change("own", PASSWORD)
+            await change(own, PASSWORD, new="short")
+    assert await change(own, PASSWORD)
 
 
 async def test_a_changed_password_makes_this_device_known_and_every_other_a_stranger(
@@ -280,7 +290,8 @@ async def test_a_changed_password_makes_this_device_known_and_every_other_a_stra
     own, other = [(await sign_in(accounts, sessions, caller(1))).devices for _ in range(2)]
     assert own is not None
     assert other is not None
-    change = PasswordChange(alice.sub, "own", PASSWORD, "another good password", own)
+    sid = await new_session(sessions, alice)
+    change = PasswordChange(alice.sub, sid, PASSWORD, "another good password", own)
     proof = await accounts.change_password(change, caller(1))
     assert proof is not None
     assert proof.devices is not None

@@ -118,6 +118,31 @@ def test_the_longest_name_is_measured_after_mapping(typed: str) -> None:
         ("alice", "al\N{GREEK SMALL LETTER IOTA}ce"),
         ("dave", "\N{CHEROKEE SMALL LETTER A}ave"),  # drawn as a small capital D
         ("o'neil", "o\N{MODIFIER LETTER APOSTROPHE}neil"),
+        *[
+            ("billing-admin", spoof)
+            for spoof in [
+                "billing-admi\u0307n",  # a dot above on what has one
+                "bi\u0307lling-admin",
+                "billing-adm\u0131\u0307n",  # and on what has none, which then has
+                "billing-adm\u0456\u0307n",
+                "bil\u0307ling-admin",
+                "billing-admi\u0307\u0307n",
+                "billing-adm\U00016fe4in",  # the Khitan filler
+                "billing-adm\U0001bc9din",  # a Duployan selector
+                "billing-admin\u2d7f",  # the Tifinagh joiner
+                "billing-admi\U00010a3fn",  # what stacks letters in Kharoshthi
+                "billing-admi\U0001107fn",  # what joins numbers in Brahmi
+                "billing\u1039-adm\u17d2in",
+                "billing-admi\U00016fe4\u0307\u2d7fn",
+                "BILLING-ADM\u0130N",
+            ]
+        ],
+        ("joe", "j\u0307oe"),
+        ("joe", "\N{CYRILLIC SMALL LETTER JE}\u0307oe"),
+        ("\u1ecbda", "i\u0323\u0307da"),  # a dot below as well
+        ("\u029d\u0307", "\u029d"),
+        ("jos\xe9", "jose\U00016fe4\u0301"),
+        ("\u1000x", "\u1000\u1039x"),  # one letter of Myanmar is not stacked
         (  # neither of them all Latin
             "\N{CYRILLIC SMALL LETTER ZHE}a",
             f"\N{CYRILLIC SMALL LETTER ZHE}{CYRILLIC_A}",
@@ -148,6 +173,14 @@ def test_names_that_look_the_same_exclude_each_other(one: str, other: str) -> No
         ("IVAN", "lvan"),
         ("useri", "userl"),
         ("jose", "jos\xe9"),
+        ("ida", "\xedda"),
+        ("ida", "\xefda"),
+        ("ida", "\u1ecbda"),
+        ("eda", "\u0117da"),
+        ("zoe", "\u017coe"),
+        ("\u1000\u1000", "\u1000\u1039\u1000"),  # stacked in Myanmar, and in Khmer
+        ("\u1780\u1780", "\u1780\u17d2\u1780"),
+        ("\u2d5c\u2d5c", "\u2d5c\u2d7f\u2d5c"),
         ("muller", "m\xfcller"),
         ("strasse", "stra\xdfe"),
         ("k\xe6re", "kaere"),

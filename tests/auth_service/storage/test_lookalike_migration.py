@@ -1,4 +1,4 @@
-"""The migration that computes the look-alike keys anew, on accounts that an earlier release has made."""
+"""The newest migration that computes the look-alike keys anew, on accounts that an earlier release has made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from auth_service.storage.storage import SqlStorage
 from shared.database import Database
 from tests.auth_service.stored import NOW, account
 
-REVISION: Any = import_module("auth_service.storage.migrations.versions.0006_lookalike_keys")
+REVISION: Any = import_module("auth_service.storage.migrations.versions.0007_lookalike_keys")
 SPOOF = "\u0430\u0440\u0440\u04cf\u0435"
 
 
@@ -70,6 +70,19 @@ async def test_two_that_now_look_alike_both_go_on(database: Database, storage: S
     assert keys[0] == "apple"
     assert " " in keys[1]
     assert not await storage.write(lambda records: records.accounts.add(account("other", lookalike_key="apple")))
+
+
+@pytest.mark.parametrize("spoof", ["j\u0307oe", "jo\U00016fe4e", "joe\u2d7f"])
+async def test_a_dot_or_a_filler_that_told_two_apart_locks_neither_out(
+    database: Database, storage: SqlStorage, spoof: str
+) -> None:
+    """Both keep their names and sign in; a third that looks like them cannot be made."""
+    first, second = made("joe", "joe", 2), made(spoof, spoof, 1)
+    keys = await keys_after(database, storage, first, second)
+    assert keys == ["joe", f"joe {second.sub}"]
+    assert await storage.read(lambda records: records.accounts.find_by_username_key(second.username_key))
+    third = made("jo\u2d7fe", lookalike_key("jo\u2d7fe"), 0)
+    assert not await storage.write(lambda records: records.accounts.add(third))
 
 
 async def test_of_two_that_come_to_a_key_the_older_has_it(database: Database, storage: SqlStorage) -> None:

@@ -76,6 +76,40 @@ async def test_what_is_refused_costs_nothing(storage: SqlStorage, database: Data
     assert await stored(database) == before
 
 
+async def test_a_look_says_what_a_charge_would_and_takes_nothing(storage: SqlStorage, database: Database) -> None:
+    """In a transaction that only reads; of nothing, nothing is required."""
+
+    async def look(*charges: Charge, at: float = NOW) -> None:
+        await storage.read(lambda records: records.budgets.require(charges, at=at))
+
+    await look()
+    for _ in range(3):
+        await look(TEN, THREE)
+        await charge(storage, THREE)
+    before = await stored(database)
+    await look(TEN)
+    with pytest.raises(BudgetSpent) as refused:
+        await look(TEN, THREE)
+    assert refused.value.seconds == await wait_of(storage, TEN, THREE)
+    await look(TEN, THREE, at=NOW + refused.value.seconds)
+    assert await stored(database) == before
+
+
+@pytest.mark.parametrize("lasted", [0.1, 0.3, 0.5, 2.0])
+async def test_a_refund_is_too_much_by_no_more_than_the_attempt_lasted(
+    storage: SqlStorage, database: Database, lasted: float
+) -> None:
+    """Nor by more than a unit: one before it was refunded meanwhile, and one after it failed, which alone counts."""
+    unit = Charge.of(BudgetKind.SERVICE, 10_000)
+    first, second = await charge(storage, unit), await charge(storage, unit)
+    await refund(storage, first, at=NOW + lasted / 9)
+    await charge(storage, unit, at=NOW + 0.9 * lasted)
+    await refund(storage, second, at=NOW + lasted)
+    [full_at] = (await stored(database)).values()
+    too_much = NOW + 0.9 * lasted + unit.cost - full_at
+    assert too_much <= min(lasted, unit.cost) + 1e-3
+
+
 async def test_the_longest_wait_counts(storage: SqlStorage) -> None:
     """Of several spent budgets the one that takes longest: before that the attempt would only be refused again."""
     for _ in range(3):
