@@ -6,14 +6,21 @@ RFC 8414 section 3, OpenID Connect Discovery section 4; `revocations_uri` is our
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
+
+import structlog
 
 from resource_service.protection.bounded_fetch import JSON_TYPE, BoundedFetch, FetchFailed, FetchFault
 from resource_service.protection.configuration import check_key_url
 from shared.strict_json import strict_json_loads
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
+
+MAX_TOLD_CHARACTERS: Final = 256
+"""Of what a stranger says it is, in a log line."""
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -69,7 +76,10 @@ def _read_metadata(body: bytes, issuer: str) -> Mapping[str, object]:
         raise FetchFailed(FetchFault.METADATA) from None
     if not isinstance(metadata, dict):
         raise FetchFailed(FetchFault.METADATA)
-    if metadata.get("issuer") != issuer:
+    found = metadata.get("issuer")
+    if found != issuer:
+        # Nearly always one address in two spellings, such as localhost and 127.0.0.1; it has to be seen to be mended.
+        log.warning("metadata_of_another_issuer", configured=issuer, found=str(found)[:MAX_TOLD_CHARACTERS])
         raise FetchFailed(FetchFault.ISSUER_MISMATCH)
     return metadata
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from resource_service.protection.bounded_fetch import FetchFault, FetchLimits
 from resource_service.protection.configuration import TrustedIssuer
@@ -109,6 +110,16 @@ async def test_metadata_that_is_not_the_issuer_s_is_discarded(
     assert keys.health().last_fault is fault
     assert issuer.key_requests == []
     assert not any(path == "/elsewhere" for path in issuer.other_requests)
+
+
+async def test_both_spellings_of_an_issuer_are_told(issuer: Issuer) -> None:
+    """Who has set one that the issuer does not use sees both; a long one is cut."""
+    for found in ("http://localhost:8001", "x" * 5_000):
+        issuer.metadata_answers[OAUTH] = metadata_of(issuer, issuer=found)
+        with capture_logs() as lines:
+            await fetch_once(issuer)
+        (line,) = [line for line in lines if line["event"] == "metadata_of_another_issuer"]
+        assert (line["configured"], line["found"]) == (issuer.url, found[:256])
 
 
 async def test_wrong_metadata_later_keeps_what_is_known(issuer: Issuer, clock: FrozenClock) -> None:
