@@ -44,13 +44,19 @@ class RouteRules:
             return rule
         if match.http_exception is not None:
             return PUBLIC  # 404 and 405 are aiohttp's own, made anew for each request
-        view, method = match.route.handler, request.method
-        if isinstance(view, type) and method in hdrs.METH_ALL:
-            key = (match.route, method)
-            if key not in self._rules:
-                self._rules[key] = self._find(match.route, getattr(view, method.lower(), None))
-            return self._rules[key]
+        if isinstance(match.route.handler, type):
+            return self._rule_for_view(match.route, request.method)
         rule = self._rules[match.route] = self._find(match.route, None)
+        return rule
+
+    def _rule_for_view(self, route: web.AbstractRoute, method: str) -> AccessRule | Public:
+        # Under the route alone nothing is remembered: that would be the rule of all its methods.
+        rule = self._rules.get((route, method))
+        if rule is None:
+            taken = getattr(route.handler, method.lower(), None) if method in hdrs.METH_ALL else None
+            rule = self._find(route, taken)
+            if taken is not None:
+                self._rules[route, method] = rule
         return rule
 
     def _find(self, route: web.AbstractRoute, method: object) -> AccessRule | Public:

@@ -375,6 +375,9 @@ async def test_the_methods_of_a_view_have_rules_of_their_own(api: Api) -> None:
     for path, status in (("/open", 200), ("/heir-of-open", 401)):
         assert (await api.get(path)).status == status
     assert (await api.get("/heir-of-open", reader)).status == 200
+    assert (await api.request("PURGE", "/marked")).status == 401
+    assert (await api.request("PURGE", "/marked", reader)).status == 405
+    assert (await api.request("PUT", "/marked", reader)).status == 403, "whatever was asked before"
     assert (await api.request("POST", "/marked")).status == 401
     assert (await api.request("POST", "/marked", reader)).status == 405
 
