@@ -211,6 +211,8 @@ class _Connection(web.RequestHandler):
             raise exc  # the client left, or its answer was broken off; both are noted where they happen
         if status >= 500:
             log.error("request_crashed", remote=request.remote, exc_info=exc)
+            if request.writer.output_size:
+                raise ConnectionAbortedError("the answer broke off") from exc
             return _last(error_response(ServerError()))
         log.info("malformed_request", remote=request.remote, cause=type(exc).__name__)
         response = error_response(InvalidRequest("The request is not well-formed HTTP."))

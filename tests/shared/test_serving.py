@@ -290,6 +290,27 @@ async def test_a_used_connection_lives_on_until_it_is_idle(impatient: int) -> No
     assert await seconds_until_closed(impatient, get("/quick")) > 1.9
 
 
+async def test_an_answer_that_began_is_followed_by_no_other() -> None:
+    """A crash in the middle of an answer ends the connection: what came is half of it, and nothing else."""
+
+    async def crash(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half")
+        raise RuntimeError
+
+    app = web.Application()
+    app.router.add_get("/", crash)
+    async with serve(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("/"))
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.endswith(b"half\r\n")
+
+
 async def test_what_no_middleware_catches_is_answered_in_our_form() -> None:
     """An application without our middleware that crashes: 500 as JSON; what happened is in the log alone."""
 
