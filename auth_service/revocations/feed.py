@@ -38,7 +38,7 @@ GATHER_SECONDS: Final = 0.01
 """The least pause between two looks: under a flood of endings each document carries many."""
 REUSE_SECONDS: Final = 3.0
 """For how long a signed document is given out again; readers refuse one that is a minute old."""
-RECENT_ENDS: Final = 16
+RECENT_ENDS: Final = 64
 """Ends of the feed that are remembered: where readers stand who waited for what was just revoked. Their documents are
 made before all others, and never refused."""
 MAX_WAITING: Final = 10_000
