@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, ProgrammingError
 
 from shared import postgresql_engine, sqlite_engine
+from shared.joint_work import JointLook
 from shared.lane import Lane, Overloaded
 from shared.transactions import READS_TOGETHER, WRITES_TOGETHER, Access, DatabaseUnavailable, Piece, Transactions
 
@@ -96,24 +97,18 @@ class DatabaseReadiness:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._look: asyncio.Task[bool] | None = None
+        # One for all who ask meanwhile: a crowd must not make it look as if the database failed.
+        self._look = JointLook(self._answers, "database readiness")
 
     async def report(self) -> tuple[bool, Mapping[str, object]]:
-        # Whoever asks while a look is under way has it, too: a crowd must not make it look as if the database failed.
-        if self._look is None:
-            self._look = asyncio.create_task(self._answers(), name="database readiness")
-            self._look.add_done_callback(self._end_look)
-        return await asyncio.shield(self._look), {}
+        return await self._look.take(), {}
 
     async def _answers(self) -> bool:
         try:
             await self._database.read(_read_revision, vital=True)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, ProgrammingError):  # the latter from PostgreSQL, where the schema is gone
             return False
         return True
-
-    def _end_look(self, _look: asyncio.Task[bool]) -> None:
-        self._look = None
 
 
 def _read_revision(connection: Connection) -> None:

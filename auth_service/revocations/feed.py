@@ -19,9 +19,10 @@ import structlog
 from auth_service.model.revocation import FeedPart
 from auth_service.model.signing_key import SigningKeySource
 from auth_service.model.storage import Records, Storage
-from auth_service.revocations.joint_work import VOUCH_SECONDS, JointLook, joint_task
+from auth_service.revocations import VOUCH_SECONDS
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.joint_work import JointLook, joint_task
 from shared.revocation_feed import (
     MAX_ENTRIES,
     START,

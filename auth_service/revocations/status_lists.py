@@ -16,10 +16,11 @@ from typing import Final
 from auth_service.model.signing_key import SigningKeySource
 from auth_service.model.status_list import LIST_LENGTH, list_uri
 from auth_service.model.storage import Records, Storage
-from auth_service.revocations.joint_work import VOUCH_SECONDS, JointLook, joint_task
+from auth_service.revocations import VOUCH_SECONDS
 from shared import base64url
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.joint_work import JointLook, joint_task
 from shared.revocation_feed import Position
 from shared.status_list import StatusListToken, encode_list_token, list_of_invalid
 

@@ -409,7 +409,8 @@ async def test_a_crowd_that_asks_shares_a_look(database: Database) -> None:
     readiness = DatabaseReadiness(database)
     reports = await asyncio.gather(*(readiness.report() for _ in range(2_000)))
     assert {ready for ready, _ in reports} == {True}
-    assert await readiness.report() == (True, {})
+    await database.write(lambda connection: connection.exec_driver_sql("DROP TABLE alembic_version"))
+    assert await readiness.report() == (False, {})
 
 
 async def test_a_file_that_is_no_service_s_is_not_ready(sqlite: Database, sqlite_file: Path) -> None:

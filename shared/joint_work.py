@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-
-VOUCH_SECONDS: Final = 5.0
-"""For how long what was read of the database is given out when it cannot be read again."""
 
 
 def joint_task(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auth_service.revocations.joint_work import JointLook, joint_task
+from shared.joint_work import JointLook, joint_task
 
 
 class BrokenLook(Exception):
